@@ -1,0 +1,99 @@
+"""The door to Postgres: bulk writes keep values, keyed writes are idempotent, the wall holds."""
+
+from datetime import UTC, datetime
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from warehouse import Warehouse, WorkspaceBusyError, migrations
+
+AWKWARD = ['quote " comma , newline \n', "", "backslash \\N", None, "ünïcode ✓"]
+
+
+def test_copy_keeps_awkward_text_nulls_floats_and_arrays(warehouse: Warehouse) -> None:
+    warehouse.execute("create table public.t (a text, b float8, c real[], d timestamptz, e jsonb)")
+    moment = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+    rows = pa.table(
+        {
+            "a": AWKWARD,
+            "b": [1.5, float("nan"), None, 1e-300, -0.1],
+            "c": [[0.5, 0.25], [], None, [1.0], [2.0]],
+            "d": pa.array([moment] * 5, pa.timestamp("us", tz="UTC")),
+            "e": ['{"k": "v\\""}', "[]", None, "1", '"x"'],
+        }
+    )
+    assert warehouse.append("public.t", rows) == 5
+    back = warehouse.read("select * from public.t")
+    assert back["a"].to_pylist() == AWKWARD
+    assert back["b"].to_pylist() == [1.5, None, None, 1e-300, -0.1]
+    assert back["c"].to_pylist() == [[0.5, 0.25], [], None, [1.0], [2.0]]
+    assert back["d"].to_pylist() == [moment] * 5
+    assert warehouse.rows("select e from public.t")[0]["e"] == {"k": 'v"'}
+
+
+def test_upsert_changes_only_what_differs(warehouse: Warehouse) -> None:
+    warehouse.execute("create table public.t (k int primary key, v text)")
+    rows = pa.table({"k": [1, 2, 3], "v": ["a", None, "c"]})
+    assert warehouse.upsert("public.t", rows, ["k"]) == 3
+    assert warehouse.upsert("public.t", rows, ["k"]) == 0
+    assert warehouse.upsert("public.t", pa.table({"k": [2], "v": ["b"]}), ["k"]) == 1
+    assert (
+        warehouse.insert_missing("public.t", pa.table({"k": [2, 4], "v": ["x", "d"]}), ["k"]) == 1
+    )
+    held = warehouse.rows("select v from public.t order by k")
+    assert [row["v"] for row in held] == ["a", "b", "c", "d"]
+
+
+def test_parameters_are_quoted_not_pasted(warehouse: Warehouse) -> None:
+    name = "x'; drop table raw.events; --"
+    assert warehouse.read("select %(name)s::text as name", name=name)["name"].to_pylist() == [name]
+
+
+def test_a_failed_replace_leaves_the_old_rows(warehouse: Warehouse) -> None:
+    warehouse.execute("create table public.t (k int primary key)")
+    warehouse.append("public.t", pa.table({"k": [1, 2]}))
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        warehouse.replace("public.t", pa.table({"k": [7, 7]}))
+    assert len(warehouse.rows("select * from public.t")) == 2
+
+
+def test_two_runs_cannot_hold_one_workspace(warehouse: Warehouse) -> None:
+    with (
+        warehouse.locked(),
+        pytest.raises(WorkspaceBusyError, match="another run"),
+        warehouse.locked(),
+    ):
+        pass
+    with warehouse.locked():
+        pass
+
+
+def test_migrations_apply_once_and_refuse_a_changed_file(warehouse: Warehouse) -> None:
+    assert migrations.apply(warehouse.url) == []
+    warehouse.execute("update public.migrations set digest = 'other' where name like '0001%%'")
+    with pytest.raises(migrations.MigrationError, match="0001_raw"):
+        migrations.apply(warehouse.url)
+
+
+def test_the_analyst_reads_marts_and_nothing_behind_the_wall(warehouse: Warehouse) -> None:
+    role = migrations.grant_analyst(warehouse.url, "test_analyst", None)
+    warehouse.execute("create table marts.later as select 1 as x")
+    analyst = Warehouse(
+        url=warehouse.url,
+        analyst_url=warehouse.url.replace("postgres@", f"{role}@"),
+    )
+    assert analyst.query_as_analyst("select x from marts.later") == (["x"], [(1,)])
+    behind = [
+        "select * from raw.events",
+        "select * from identity.person_id_ledger",
+        "select * from ml.identity_clusters",
+        "select * from delivery.payloads",
+        "select query_to_xml('select * from raw.events', true, true, '')",
+    ]
+    for query in behind:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            analyst.query_as_analyst(query)
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        analyst.query_as_analyst("create temp table t as select 1")
+    warehouse.execute("drop owned by test_analyst")

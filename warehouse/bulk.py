@@ -1,0 +1,154 @@
+"""Arrow in and out of Postgres, in bulk.
+
+Belongs here: COPY from Arrow tables, keyed upserts through a temporary table, ADBC reads.
+Keep out: what the rows mean.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import adbc_driver_postgresql.dbapi as adbc
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+from psycopg import sql
+
+# 64 MiB of CSV at a time bounds the client's memory whatever the table's size.
+COPY_ROWS = 200_000
+
+
+def read(url: str, query: str) -> pa.Table:
+    """Run one query over ADBC.
+
+    jsonb, numeric, interval and other types Arrow does not know come back as strings.
+    """
+    with adbc.connect(url) as session, session.cursor() as cursor:
+        cursor.execute(query)
+        return plain(cursor.fetch_arrow_table())
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """Replace extension and view columns by their storage; timestamps become UTC microseconds."""
+    return table.cast(pa.schema([_plain_field(field) for field in table.schema]))
+
+
+def _plain_field(field: pa.Field) -> pa.Field:
+    kind = field.type
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        kind = pa.timestamp("us", tz="UTC")
+    return pa.field(field.name, kind)
+
+
+def copy(connection: psycopg.Connection[Any], table: sql.Composable, rows: pa.Table) -> int:
+    """COPY an Arrow table in; its columns are named as the target's. Returns the row count."""
+    if rows.num_rows == 0:
+        return 0
+    columns = sql.SQL(", ").join(sql.Identifier(name) for name in rows.column_names)
+    statement = sql.SQL("copy {} ({}) from stdin (format csv)").format(table, columns)
+    options = pacsv.WriteOptions(include_header=False, quoting_style="all_valid")
+    with connection.cursor() as cursor, cursor.copy(statement) as stream:
+        for start in range(0, rows.num_rows, COPY_ROWS):
+            sink = io.BytesIO()
+            pacsv.write_csv(_csv_ready(rows.slice(start, COPY_ROWS)), sink, options)
+            stream.write(sink.getbuffer())
+    return rows.num_rows
+
+
+def _csv_ready(rows: pa.Table) -> pa.Table:
+    columns = {}
+    for name, column in zip(rows.column_names, rows.columns, strict=True):
+        kind = column.type
+        if (
+            pa.types.is_list(kind)
+            or pa.types.is_large_list(kind)
+            or pa.types.is_fixed_size_list(kind)
+        ):
+            column = pa.array([_array_literal(item) for item in column.to_pylist()], pa.string())
+        elif pa.types.is_dictionary(kind):
+            column = column.cast(kind.value_type)
+        elif pa.types.is_null(kind):
+            column = column.cast(pa.string())
+        elif pa.types.is_floating(kind):
+            column = _spelled_floats(column)
+        columns[name] = column
+    return pa.table(columns)
+
+
+def _spelled_floats(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    # Arrow writes inf and nan in a spelling Postgres also reads; NaN from pandas means null.
+    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+
+
+def _array_literal(items: Sequence[Any] | None) -> str | None:
+    if items is None:
+        return None
+    return "{" + ",".join(_array_item(item) for item in items) + "}"
+
+
+def _array_item(item: Any) -> str:
+    if item is None:
+        return "NULL"
+    if isinstance(item, str):
+        escaped = item.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(item)
+
+
+def stage(
+    connection: psycopg.Connection[Any], table: sql.Composable, rows: pa.Table
+) -> sql.Identifier:
+    """COPY rows into a temporary table shaped like the target; it goes with the transaction."""
+    name = sql.Identifier("staged_rows")
+    columns = sql.SQL(", ").join(sql.Identifier(column) for column in rows.column_names)
+    connection.execute(sql.SQL("drop table if exists pg_temp.staged_rows"))
+    connection.execute(
+        sql.SQL("create temp table {} on commit drop as select {} from {} with no data").format(
+            name, columns, table
+        )
+    )
+    copy(connection, name, rows)
+    return name
+
+
+def merge(
+    connection: psycopg.Connection[Any],
+    table: sql.Composable,
+    rows: pa.Table,
+    keys: Sequence[str],
+    *,
+    update: bool,
+) -> int:
+    """Insert rows; on a conflict of `keys` update what differs, or keep what is there."""
+    if rows.num_rows == 0:
+        return 0
+    staged = stage(connection, table, rows)
+    values = [name for name in rows.column_names if name not in keys]
+    action = sql.SQL("do nothing")
+    if update and values:
+        target, source = sql.Identifier("held"), sql.Identifier("excluded")
+        action = sql.SQL("do update set {} where ({}) is distinct from ({})").format(
+            sql.SQL(", ").join(
+                sql.SQL("{} = {}.{}").format(sql.Identifier(v), source, sql.Identifier(v))
+                for v in values
+            ),
+            sql.SQL(", ").join(sql.SQL("{}.{}").format(target, sql.Identifier(v)) for v in values),
+            sql.SQL(", ").join(sql.SQL("{}.{}").format(source, sql.Identifier(v)) for v in values),
+        )
+    names = sql.SQL(", ").join(sql.Identifier(name) for name in rows.column_names)
+    statement = sql.SQL("insert into {} as held ({}) select {} from {} on conflict ({}) {}").format(
+        table, names, names, staged, sql.SQL(", ").join(map(sql.Identifier, keys)), action
+    )
+    count = connection.execute(statement).rowcount
+    connection.execute(sql.SQL("drop table pg_temp.staged_rows"))
+    return count
+
+
+def rendered(connection: psycopg.Connection[Any], query: str, params: Mapping[str, Any]) -> str:
+    """The query with its %(name)s parameters as literals, quoted by the server's own rules."""
+    if not params:
+        return query
+    return psycopg.ClientCursor(connection).mogrify(query, params)
