@@ -127,7 +127,7 @@ def merge(
         return 0
     staged = stage(connection, table, rows)
     values = [name for name in rows.column_names if name not in keys]
-    action = sql.SQL("do nothing")
+    action: sql.Composable = sql.SQL("do nothing")
     if update and values:
         target, source = sql.Identifier("held"), sql.Identifier("excluded")
         action = sql.SQL("do update set {} where ({}) is distinct from ({})").format(

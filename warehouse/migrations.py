@@ -28,12 +28,14 @@ def apply(url: str) -> list[str]:
         connection.execute(
             "create table if not exists public.migrations (name text primary key, digest text)"
         )
-        applied = dict(connection.execute("select name, digest from public.migrations").fetchall())
+        applied: dict[str, str] = dict(
+            connection.execute("select name, digest from public.migrations").fetchall()
+        )
         missing = []
         for name, text in shipped():
             digest = hashlib.sha256(text.encode()).hexdigest()
             if name not in applied:
-                connection.execute(sql.SQL(text))  # type: ignore[arg-type]
+                connection.execute(sql.SQL(text))
                 connection.execute("insert into public.migrations values (%s, %s)", [name, digest])
                 missing.append(name)
             elif applied[name] != digest:

@@ -213,9 +213,13 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         **values,
         config_path=path,
         home=home,
-        database_url=environ.get("LOOPDRIVE_DATABASE_URL") or None,
-        secrets=SecretSettings(**credentials),
+        database_url=_secret(environ.get("LOOPDRIVE_DATABASE_URL")),
+        secrets=SecretSettings.model_validate(credentials),
     )
+
+
+def _secret(value: str | None) -> SecretStr | None:
+    return SecretStr(value) if value else None
 
 
 def _config_path(config: Path | None, environ: Mapping[str, str]) -> Path:
