@@ -1,0 +1,199 @@
+"""The seam between the outbox and the message providers: types that both sides speak.
+
+Belongs here: what a message is on its way out (Item), what one request carries (Batch), what came
+back (ItemResult), what a webhook tells (InboundEvent), and the protocol every provider fulfils.
+Keep out: any vendor's field name, any I/O. Providers are pure; the sender calls `http.send`.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Literal, Protocol
+
+from activations.http import Answer, Request, Response
+
+Channel = Literal["email", "sms", "push"]
+Partial = Literal["none", "rows", "all_or_nothing"]
+
+# What a provider event may be called after normalising; raw.provider_events.type holds these.
+EventType = Literal[
+    "processed", "delivered", "deferred", "bounce", "soft_bounce", "dropped", "open",
+    "machine_open", "click", "complaint", "unsubscribe", "resubscribe", "sent", "failed",
+    "undelivered", "reply",
+]  # fmt: skip
+
+# Progress of a message. Events arrive late and out of order: a status never moves to a lower rank.
+EVENT_RANK: Mapping[str, int] = {
+    "processed": 1, "deferred": 2, "sent": 3, "soft_bounce": 4, "undelivered": 5, "failed": 5,
+    "dropped": 5, "bounce": 5, "delivered": 6, "machine_open": 7, "open": 8, "click": 9,
+    "unsubscribe": 10, "complaint": 11,
+}  # fmt: skip
+
+
+class Outcome(StrEnum):
+    """What is known of one item after one request."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"  # the provider had it already: as good as accepted
+    RETRY = "retry"  # certainly not processed; the same item may go again
+    PERMANENT = "permanent"  # refused for good
+    AMBIGUOUS = "ambiguous"  # may have been processed; never re-sent blindly
+    AUTH = "auth"  # credentials or permissions: stop and alert, the item stays due
+    BLOCKED = "blocked"  # consent, suppression or a window of the provider forbids it
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request of a provider may carry, and what its answers promise.
+
+    `dedup` is how long a repeated key is recognised: within it an ambiguous batch may go again
+    unchanged; None means it never may.
+    """
+
+    max_items: int
+    max_bytes: int
+    requests_per_second: float
+    concurrency: int
+    partial: Partial
+    has_key: bool
+    dedup: timedelta | None = None
+    max_age: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One rendered message to one address. Addresses and copy are kept out of `repr`."""
+
+    message_key: str
+    address: str = field(repr=False)
+    program: str
+    arm: str
+    sender: str
+    text: str = field(repr=False)
+    subject: str | None = field(repr=False, default=None)
+    html: str | None = field(repr=False, default=None)
+    sender_name: str | None = None
+    headers: tuple[tuple[str, str], ...] = field(repr=False, default=())
+    status_callback: str | None = field(repr=False, default=None)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One request before it is aimed at a host: no credentials, the same bytes for the same items.
+
+    `key` is frozen with membership and content: another item or another word is another key.
+    """
+
+    key: str
+    items: tuple[Item, ...]
+    method: str
+    path: str
+    content_type: str
+    content: bytes = field(repr=False)
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ItemResult:
+    """What became of one item. `detail` is a provider's field name or code, never its prose."""
+
+    message_key: str
+    outcome: Outcome
+    provider_ref: str | None = None
+    code: str | None = None
+    detail: str | None = None
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RateState:
+    """How many more requests the provider takes now, and when it takes some again."""
+
+    remaining: int | None = None
+    resume_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class InboundEvent:
+    """One webhook event. (provider, event_id) is unique; payload is the vendor's own object."""
+
+    provider: str
+    event_id: str
+    message_key: str | None
+    type: EventType
+    occurred_at: datetime | None
+    payload: Mapping[str, Any] = field(repr=False)
+    detail: str | None = None
+
+
+class MessageProvider(Protocol):
+    """A provider of one channel. All methods are pure; `now` is the sender's clock."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def channel(self) -> Channel: ...
+    @property
+    def limits(self) -> Limits: ...
+
+    def admit(self, item: Item) -> ItemResult | None:
+        """Return why an item can never be sent by this provider, or None when it can."""
+        ...
+
+    def plan(self, items: Iterable[Item]) -> list[Batch]:
+        """Cut items into requests; every admitted item in exactly one batch."""
+        ...
+
+    def request(self, batch: Batch) -> Request:
+        """Aim a batch at the provider's host, with credentials."""
+        ...
+
+    def parse(self, batch: Batch, answer: Answer, now: datetime) -> list[ItemResult]:
+        """Read an answer by the provider's error table: one result per item, in their order."""
+        ...
+
+    def rate(self, response: Response, now: datetime) -> RateState: ...
+
+    def verify(
+        self, url: str, headers: Mapping[str, str], raw: bytes, secrets: Sequence[str]
+    ) -> bool:
+        """Tell whether a webhook is the provider's own, by any of several secrets (rotation)."""
+        ...
+
+    def events(self, url: str, raw: bytes) -> list[InboundEvent]:
+        """Read a webhook body; `url` is where it was posted, query included."""
+        ...
+
+
+def digest(content: bytes) -> str:
+    """Return the SHA-256 of a request body as lower-case hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def batch_key(provider: str, method: str, path: str, content: bytes) -> str:
+    """Derive a batch's key from everything that reaches the wire but the credentials."""
+    head = f"{provider} {method} {path}\n".encode()
+    return hashlib.sha256(head + content).hexdigest()[:32]
+
+
+def each(
+    batch: Batch,
+    outcome: Outcome,
+    code: str | None = None,
+    detail: str | None = None,
+    retry_at: datetime | None = None,
+    provider_ref: str | None = None,
+) -> list[ItemResult]:
+    """Give every item of a batch the same result."""
+    return [
+        ItemResult(item.message_key, outcome, provider_ref, code, detail, retry_at)
+        for item in batch.items
+    ]
+
+
+def retry_after(response: Response, now: datetime) -> datetime | None:
+    """Read `Retry-After` in its seconds form (RFC 9110 section 10.2.3)."""
+    value = response.headers.get("retry-after", "")
+    return now + timedelta(seconds=int(value)) if value.isdigit() else None
