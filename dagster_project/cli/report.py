@@ -1,0 +1,131 @@
+"""How the command line shows things: tables, figures and where to look next.
+
+Keep out: queries and arithmetic; rows come in, lines go out.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dagster_project.loop import Day
+from warehouse import Settings, Warehouse
+from warehouse.diagnosis import Finding
+from warehouse.summary import Rows, summarise
+
+
+def summary(
+    console: Console, settings: Settings, warehouse: Warehouse, executed: Sequence[Day]
+) -> None:
+    """What the run did and where to look next."""
+    figures = summarise(warehouse)
+    simulated = " · simulated" if settings.simulation else ""
+    console.rule(f"{settings.workspace} at {figures.as_of:%Y-%m-%d %H:%M} UTC{simulated}")
+    _table(console, "Ingested", figures.sources)
+    _table(console, "Not loaded", figures.trouble)
+    _table(console, "Persons", figures.persons)
+    _table(console, "Models", [_model_row(row) for row in figures.models])
+    _table(console, "Decisions by assignment", figures.decisions)
+    _table(console, "Messages by status and reason", figures.messages)
+    _table(console, "Daily budgets", figures.budgets)
+    _table(console, "Conversions", figures.conversions)
+    for row in figures.audit:
+        console.print(f"[bold]Audit head[/bold] #{row['sequence']} {row['hash']}")
+    for day in executed:
+        for warning in day.warnings:
+            console.print(f"check failed on {day.as_of:%Y-%m-%d}: {warning}", style="yellow")
+    _where_next(console, settings)
+
+
+def _model_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    published = "published" if row["gate"] == "passed" else "refused"
+    return {"model": row["model"], "scores": published, "reason": row["reason"]}
+
+
+def _where_next(console: Console, settings: Settings) -> None:
+    simulated = settings.simulation is not None
+    if simulated and settings.simulation is not None and settings.simulation.kind == "orders":
+        console.print(
+            "[dim]Orders are real. Contact cards, consents, visits, ads and answers are "
+            "simulated.[/dim]"
+        )
+    elif simulated:
+        console.print("[dim]People, orders, ads and answers are simulated.[/dim]")
+    config = "" if settings.config_path.name == "market.yml" else f" --config {_shown(settings)}"
+    console.print("[bold]Where to look next[/bold]")
+    console.print(f"  make dev{config.replace(' --config ', ' CONFIG=')}", highlight=False)
+    query = "select program, assignment, arm, messages, clicks from marts.program_results"
+    console.print(f'  loopdrive sql{config} "{query}"', highlight=False, soft_wrap=True)
+    console.print(f"  loopdrive explain{config} PERSON", highlight=False)
+    console.print(f"  loopdrive audit verify{config}", highlight=False)
+
+
+def _shown(settings: Settings) -> str:
+    from pathlib import Path
+
+    try:
+        return str(settings.config_path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(settings.config_path)
+
+
+def findings(console: Console, found: Sequence[Finding]) -> None:
+    """The diagnosis, line by line."""
+    for finding in found:
+        mark = "[red]broken[/red]" if finding.is_broken else "[green]ok[/green]    "
+        console.print(f"{mark}  [bold]{finding.topic:<14}[/bold] ", end="")
+        console.print(finding.text, markup=False, highlight=False, soft_wrap=True)
+
+
+def scorecard(console: Console, card: Mapping[str, Any]) -> None:
+    """The rehearsal's scores against the simulated truth."""
+    table = Table("score", "value", title="Against the simulated truth")
+    for name, value in card.items():
+        if name in ("refused", "attribution_error_by_model"):
+            continue
+        table.add_row(name, _cell(value))
+    for model, error in (card.get("attribution_error_by_model") or {}).items():
+        table.add_row(f"attribution_error · {model}", _cell(error))
+    console.print(table)
+    for name, reason in card.get("refused", {}).items():
+        console.print(f"  {name}: {reason}", style="yellow", highlight=False)
+
+
+def audit(console: Console, verdict: Any) -> None:
+    """The audit chain's verdict and head."""
+    console.print(str(verdict), markup=False, highlight=False, soft_wrap=True)
+
+
+def reviews(console: Console, waiting: Rows) -> None:
+    """The open reviews."""
+    if not waiting:
+        console.print("nothing waits for a review")
+    _table(console, "Waiting", waiting)
+
+
+def story(console: Console, sections: Mapping[str, Rows]) -> None:
+    """One person's story, section by section."""
+    for title, rows in sections.items():
+        _table(console, title, rows)
+
+
+def _table(console: Console, title: str, rows: Rows) -> None:
+    if not rows:
+        return
+    table = Table(*rows[0], title=title, title_justify="left", title_style="bold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return str(value)

@@ -1,0 +1,1 @@
+"""Definitions, one file for each schema or key prefix of the asset graph."""
