@@ -33,7 +33,8 @@ concurrency:
 # Many processes on one machine: remove the executor from dagster_project/defs/jobs.py and set
 #   run_launcher: {{module: dagster.core.launcher, class: DefaultRunLauncher}}
 # Kubernetes: install dagster-k8s and set
-#   run_launcher: {{module: dagster_k8s, class: K8sRunLauncher, config: {{job_namespace: loopdrive}}}}
+#   run_launcher:
+#     {{module: dagster_k8s, class: K8sRunLauncher, config: {{job_namespace: loopdrive}}}}
 """
 
 

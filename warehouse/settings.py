@@ -204,10 +204,17 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         if value := environ.get(f"LOOPDRIVE_{name.upper()}"):
             credentials[name] = value
     workspace_home = home / parsed.workspace
-    sources = tuple(_resolved(source, path, workspace_home) for source in parsed.sources)
-    values = dict(parsed) | {"sources": sources, "mode": mode}
+    folders = {
+        "{landing}": str(workspace_home / "landing"),
+        "{data}": str(_data_folder(path, environ)),
+    }
+    values = dict(parsed) | {"mode": mode}
+    values["sources"] = tuple(
+        source.model_copy(update={"path": _located(source.path, path, folders)})
+        for source in parsed.sources
+    )
     if parsed.simulation is not None and parsed.simulation.orders is not None:
-        orders = (path.parent / parsed.simulation.orders).resolve()
+        orders = Path(_located(str(parsed.simulation.orders), path, folders))
         values["simulation"] = parsed.simulation.model_copy(update={"orders": orders})
     return Settings(
         **values,
@@ -283,11 +290,20 @@ def _mode(configured: str, environment: str | None) -> str:
     return environment or configured
 
 
-def _resolved(source: SourceSettings, config: Path, workspace_home: Path) -> SourceSettings:
-    path = source.path.replace("{landing}", str(workspace_home / "landing"))
-    if "://" not in path:
-        path = str(config.parent / Path(path).expanduser())
-    return source.model_copy(update={"path": path})
+def _located(path: str, config: Path, folders: Mapping[str, str]) -> str:
+    for placeholder, folder in folders.items():
+        path = path.replace(placeholder, folder)
+    return path if "://" in path else str(config.parent / Path(path).expanduser())
+
+
+def _data_folder(config: Path, environ: Mapping[str, str]) -> Path:
+    # Public data sets: named by the environment, beside the configuration, or, while the project
+    # is developed, in shared/data beside the repository.
+    beside = config.parent / "data"
+    if named := environ.get("LOOPDRIVE_SHARED_DATA"):
+        return Path(named)
+    shared = Path(__file__).resolve().parents[2] / "shared" / "data"
+    return beside if beside.is_dir() or not shared.is_dir() else shared
 
 
 def _workspace_key(workspace_home: Path) -> bytes:

@@ -44,6 +44,7 @@ def settings_of(config: Path | None) -> Settings:
 def main() -> None:
     """Entry point: prints one line and exits non-zero for every failure a user can mend."""
     from activations.errors import ActivationError
+
     from dagster_project.cli import inspect, operate, review, run, stages
     from dagster_project.loop import LoopError
 

@@ -57,4 +57,4 @@ def dev(
         *("-w", str(REPOSITORY / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)),
     ]
     os.chdir(REPOSITORY)
-    os.execve(sys.executable, command, environment)  # noqa: S606
+    os.execve(sys.executable, command, environment)
