@@ -1,0 +1,133 @@
+"""Consent: the latest word for each address and channel, and the lock that orders words and sends.
+
+Belongs here: reading what was granted, recording a change, suppressing an address.
+Keep out: asking for consent (gateway), what follows from it (`guardrails.py`, `recheck.py`).
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from activations import audit
+from warehouse import Warehouse
+
+# Senders hold it shared around check and request; a change of consent takes it alone. So a
+# revoke commits either before the check, which sees it, or after the request has ended.
+CONSENT_LOCK = 0x10095D85
+
+HASH = "encode(sha256(convert_to(points.address, 'UTF8')), 'hex')"
+# The latest word per channel and address; of two at one moment the one that is not a grant.
+# A revoke counts as soon as it is committed, whatever time it carries, when `hears_all`.
+LATEST = """
+    select distinct on (channel, address_hash) channel, address_hash, status
+    from (
+        select channel, address_hash, status, recorded_at
+        from marts.consents where scope = 'marketing' and recorded_at <= %(at)s
+        union all
+        select channel, address_hash, status, recorded_at
+        from delivery.consent_changes
+        where
+            scope = 'marketing'
+            and (recorded_at <= %(at)s or (%(hears_all)s and status = 'revoked'))
+    ) as words
+    order by channel, address_hash, recorded_at desc, status = 'granted'
+"""
+SUPPRESSED = """
+    select channel, address_hash from delivery.suppressions
+    where since_at <= %(at)s or %(hears_all)s
+"""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One word about one address."""
+
+    channel: str
+    address_hash: str
+    status: str
+    source: str
+    recorded_at: datetime
+    scope: str = "marketing"
+
+
+@contextmanager
+def held_while_sending(warehouse: Warehouse) -> Iterator[None]:
+    """No change of consent commits inside; senders do not exclude each other."""
+    with warehouse.transaction() as connection:
+        connection.execute("select pg_advisory_xact_lock_shared(%s)", [CONSENT_LOCK])
+        yield
+
+
+def record(warehouse: Warehouse, changes: Iterable[Change], connection: Any = None) -> int:
+    """Write changes of consent, each once; returns how many were new.
+
+    When this returns and the transaction commits, no later request goes to a revoked address.
+    """
+    if connection is None:
+        with warehouse.transaction() as own:
+            return record(warehouse, changes, own)
+    rows = sorted(changes, key=lambda one: (one.recorded_at, one.channel, one.address_hash))
+    if not rows:
+        return 0
+    connection.execute("select pg_advisory_xact_lock(%s)", [CONSENT_LOCK])
+    keys = ["channel", "address_hash", "scope", "source", "recorded_at"]
+    table = pa.table({name: [getattr(row, name) for row in rows] for name in [*keys, "status"]})
+    inserted = warehouse.insert_missing("delivery.consent_changes", table, keys, connection)
+    if inserted:
+        for at in sorted({row.recorded_at for row in rows}):
+            audit.append(connection, at, "consent", "record", "consent", audit.moment(at))
+    return inserted
+
+
+def suppress(
+    warehouse: Warehouse, rows: Iterable[tuple[str, str, str, datetime]], connection: Any
+) -> int:
+    """Suppress addresses: (channel, address_hash, reason, since_at); the first reason stays."""
+    first: dict[tuple[str, str], tuple[str, datetime]] = {}
+    for channel, address, reason, since in sorted(rows, key=lambda row: (row[3], row[2])):
+        first.setdefault((channel, address), (reason, since))
+    if not first:
+        return 0
+    connection.execute("select pg_advisory_xact_lock(%s)", [CONSENT_LOCK])
+    table = pa.table(
+        {
+            "channel": [channel for channel, _ in first],
+            "address_hash": [address for _, address in first],
+            "reason": [reason for reason, _ in first.values()],
+            "since_at": [since for _, since in first.values()],
+        }
+    )
+    keys = ["channel", "address_hash"]
+    return warehouse.insert_missing("delivery.suppressions", table, keys, connection)
+
+
+def best_addresses(connection: Any, person_ids: list[str], at: datetime) -> list[dict[str, Any]]:
+    """One address hash per person and channel: a usable one first, then the primary one.
+
+    Rows: person_id, channel, address_hash, is_granted, is_suppressed, time_zone, locale.
+    """
+    return connection.execute(
+        f"""
+        with latest as ({LATEST}), suppressed as ({SUPPRESSED})
+        select distinct on (points.person_id, points.channel)
+            points.person_id, points.channel, {HASH} as address_hash,
+            coalesce(latest.status = 'granted', false) as is_granted,
+            suppressed.channel is not null as is_suppressed,
+            points.time_zone, points.locale
+        from identity.contact_points as points
+        left join latest
+            on points.channel = latest.channel and {HASH} = latest.address_hash
+        left join suppressed
+            on points.channel = suppressed.channel and {HASH} = suppressed.address_hash
+        where points.person_id = any(%(persons)s)
+        order by
+            points.person_id, points.channel,
+            (coalesce(latest.status = 'granted', false) and suppressed.channel is null) desc,
+            points.is_primary desc, points.address
+        """,  # noqa: S608
+        {"persons": person_ids, "at": at, "hears_all": False},
+    ).fetchall()

@@ -1,0 +1,119 @@
+"""The wallet: double entry, integer minor units, every transaction sums to zero.
+
+Belongs here: posting, balances, the monthly allowance of a program, reservations.
+Keep out: what a message costs (`programs.py`), who may spend (`guardrails.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from activations import audit
+from activations.keys import stable_id
+from warehouse import Warehouse
+
+FUNDING = "funding"
+# ISO 4217: currencies without a minor unit; all others that we meet have two decimals.
+WITHOUT_MINOR_UNIT = frozenset({"JPY", "KRW", "CLP", "ISK", "VND", "XAF", "XOF", "UGX"})
+
+
+class UnbalancedError(ValueError):
+    """A transaction whose entries do not sum to zero."""
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """Movements of one moment: account -> signed amount in minor units, summing to zero."""
+
+    transaction_id: str
+    movements: Mapping[str, int]
+    currency: str
+    occurred_at: datetime
+    reference: str
+
+
+def minor_units(amount: Decimal | float, currency: str) -> int:
+    """An amount in the currency's smallest unit, rounded half to even."""
+    exponent = 0 if currency in WITHOUT_MINOR_UNIT else 2
+    return int((Decimal(str(amount)) * 10**exponent).quantize(Decimal(1)))
+
+
+def major_units(amount_minor: int, currency: str) -> Decimal:
+    """The inverse of `minor_units`."""
+    exponent = 0 if currency in WITHOUT_MINOR_UNIT else 2
+    return Decimal(amount_minor).scaleb(-exponent)
+
+
+def post(warehouse: Warehouse, connection: Any, transaction: Transaction) -> bool:
+    """Write a transaction once; False when it is there already. Raises UnbalancedError."""
+    movements = {name: amount for name, amount in transaction.movements.items() if amount}
+    if sum(movements.values()) != 0:
+        raise UnbalancedError(f"{transaction.reference}: entries sum to {sum(movements.values())}")
+    if not movements:
+        return False
+    rows = pa.table(
+        {
+            "entry_id": [stable_id(transaction.transaction_id, name) for name in movements],
+            "transaction_id": [transaction.transaction_id] * len(movements),
+            "account": list(movements),
+            "amount_minor": list(movements.values()),
+            "currency": [transaction.currency] * len(movements),
+            "occurred_at": [transaction.occurred_at] * len(movements),
+            "reference": [transaction.reference] * len(movements),
+        }
+    )
+    if not warehouse.insert_missing("delivery.wallet_entries", rows, ["entry_id"], connection):
+        return False
+    audit.append(
+        connection, transaction.occurred_at, "wallet", "post", "wallet", transaction.transaction_id
+    )
+    return True
+
+
+def balance(connection: Any, account: str, before: datetime) -> int:
+    """What an account held before a moment, in minor units."""
+    row = connection.execute(
+        "select coalesce(sum(amount_minor), 0)::bigint as balance from delivery.wallet_entries"
+        " where account = %s and occurred_at < %s",
+        [account, before],
+    ).fetchone()
+    return int(row["balance"])
+
+
+def allowance(program: str, amount_minor: int, currency: str, as_of: datetime) -> Transaction:
+    """The month's money of a program, due at the month's first moment (UTC)."""
+    month = datetime(as_of.astimezone(UTC).year, as_of.astimezone(UTC).month, 1, tzinfo=UTC)
+    return Transaction(
+        stable_id("allowance", program, month.date()),
+        {FUNDING: -amount_minor, f"program:{program}": amount_minor},
+        currency,
+        month,
+        f"allowance {program} {month:%Y-%m}",
+    )
+
+
+def spendable(connection: Any, program: str, monthly_minor: int, as_of: datetime) -> int:
+    """What a program may still promise at `as_of`: its balance and, if not posted, its month.
+
+    Entries made at `as_of` itself do not count, so a second run of the day sees what the
+    first one saw.
+    """
+    month = allowance(program, monthly_minor, "", as_of)
+    posted = connection.execute(
+        "select 1 from delivery.wallet_entries where transaction_id = %s limit 1",
+        [month.transaction_id],
+    ).fetchone()
+    return balance(connection, f"program:{program}", as_of) + (0 if posted else monthly_minor)
+
+
+def imbalances(warehouse: Warehouse) -> list[str]:
+    """Transactions that do not sum to zero per currency; empty when the books are right."""
+    rows = warehouse.rows(
+        "select transaction_id from delivery.wallet_entries"
+        " group by transaction_id, currency having sum(amount_minor) <> 0 order by transaction_id"
+    )
+    return [row["transaction_id"] for row in rows]
