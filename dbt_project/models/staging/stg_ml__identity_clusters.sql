@@ -1,0 +1,5 @@
+select
+    cluster_id as person_id,
+    identifier_type,
+    identifier_value
+from {{ source('ml', 'identity_clusters') }}

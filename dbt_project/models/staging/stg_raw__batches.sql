@@ -1,0 +1,5 @@
+select
+    batch_id,
+    source,
+    status
+from {{ source('raw', 'batches') }}

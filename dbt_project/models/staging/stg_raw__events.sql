@@ -1,0 +1,31 @@
+select
+    event_id,
+    source,
+    type,
+    channel,
+    occurred_at,
+    received_at,
+    batch_id,
+    user_id,
+    identifiers ->> 'crm_contact_id' as crm_contact_id,
+    email,
+    phone,
+    device_id,
+    anonymous_id,
+    -- An alias names the id that a person carried before; browsers make those up.
+    identifiers ->> 'previous_id' as previous_anonymous_id,
+    identifiers ->> 'ad_click_id' as ad_click_id,
+    order_id,
+    revenue_amount,
+    currency,
+    properties,
+    context #>> '{page,url}' as page_url,
+    context #>> '{page,referrer}' as referrer_url,
+    context ->> 'userAgent' as user_agent,
+    context ->> 'timezone' as time_zone,
+    context ->> 'locale' as locale,
+    context #>> '{campaign,source}' as campaign_source,
+    context #>> '{campaign,medium}' as campaign_medium,
+    context #>> '{campaign,name}' as campaign_name
+from {{ source('raw', 'events') }}
+where occurred_at <= {{ as_of() }}
