@@ -128,6 +128,6 @@ def best_addresses(connection: Any, person_ids: list[str], at: datetime) -> list
             points.person_id, points.channel,
             (coalesce(latest.status = 'granted', false) and suppressed.channel is null) desc,
             points.is_primary desc, points.address
-        """,  # noqa: S608
+        """,
         {"persons": person_ids, "at": at, "hears_all": False},
     ).fetchall()

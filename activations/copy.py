@@ -117,9 +117,7 @@ def render(
     )
 
 
-def lint(
-    subject: str | None, body: str, arm: Arm, program: str, brand: BrandSettings
-) -> list[str]:
+def lint(subject: str | None, body: str, arm: Arm, program: str, brand: BrandSettings) -> list[str]:
     """What is wrong with words, judged on the longest person they may meet; empty when fine."""
     try:
         fields = _fields(f"{subject or ''}\n{body}")
@@ -175,7 +173,9 @@ def _lint_words(source: str, arm: Arm, rendered: Rendered) -> list[str]:
     problems = [f"spam word: {word}" for word in SPAM_WORDS if word in lowered]
     if re.search(r"https?://|www\.", lowered):
         problems.append("a link of its own: write {{ link }} or a button")
-    said = {int(number) for number in re.findall(r"(\d+)\s?%", f"{rendered.subject} {rendered.text}")}
+    said = {
+        int(number) for number in re.findall(r"(\d+)\s?%", f"{rendered.subject} {rendered.text}")
+    }
     if said - {arm.offer_percent}:
         problems.append("promises an offer that the arm does not have")
     if arm.offer_percent and arm.offer_percent not in said:

@@ -121,7 +121,7 @@ def expires_first(_program: Program, situation: Situation) -> Flags:
 
 
 def review_needed(program: Program, situation: Situation) -> Flags:
-    """n x arms: a person must look first (a deep offer, or somebody we can least afford to lose)."""
+    """n x arms: a person must look first: a deep offer, or somebody dear and close to leaving."""
     deep = np.array(
         [arm.offer_percent > program.approval.offer_percent_over for arm in program.arms]
     )

@@ -163,6 +163,12 @@ def load_all(names: Sequence[str], folder: Path = FOLDER) -> tuple[Program, ...]
     return tuple(sorted((load(name, folder) for name in names), key=lambda p: p.priority))
 
 
+def names_before(program: Program, folder: Path = FOLDER) -> tuple[str, ...]:
+    """The shipped programs that decide before this one."""
+    names = [path.stem for path in sorted(folder.glob("*.yml"))]
+    return tuple(p.program for p in load_all(names, folder) if p.priority < program.priority)
+
+
 def parse(text: str, file: str) -> Program:
     """A program from its YAML; `file` names it in errors."""
     try:

@@ -47,7 +47,7 @@ class Library:
     variants: tuple[Variant, ...]
 
     def fitting(self, arm: str, persona_id: str | None, locale: str | None) -> list[Variant]:
-        """Variants in the order persona and language, language, persona, neither; best group only."""
+        """The closest group: persona and language, then language, persona, neither."""
         language = (locale or DEFAULT_LOCALE)[:2].lower()
         own = [variant for variant in self.variants if variant.arm == arm]
         for persona, spoken in (
@@ -124,7 +124,10 @@ def publish_templates(
             lint = copy.lint(words.subject, words.body, arms[words.arm], program.program, brand)
             is_fine = words.content_hash in approved and not lint
             status, by = ("approved", "shipped") if is_fine else ("draft", None)
-            if (known := held.get(words.variant_id)) and known["approved_by"] not in (None, "shipped"):
+            if (known := held.get(words.variant_id)) and known["approved_by"] not in (
+                None,
+                "shipped",
+            ):
                 status, by = known["status"], known["approved_by"]
             rows.append(row_of(words, "template", lint, status, by))
     changed = warehouse.upsert("delivery.copy_variants", table(rows), ["variant_id"])
