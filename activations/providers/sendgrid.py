@@ -236,7 +236,8 @@ def _fitting(chunk: Sequence[Item]) -> list[list[Item]]:
         return [list(chunk)]
     text_frame = _frame([item.text for item in chunk])
     html_frame = _frame([item.html or "" for item in chunk])
-    shared, single = [], []
+    shared: list[Item] = []
+    single: list[Item] = []
     for item in chunk:
         middle = _middle(item.text, *text_frame) + _middle(item.html or "", *html_frame)
         fits = len((middle + TEXT_SLOT + HTML_SLOT).encode()) <= MAX_SUBSTITUTION_BYTES
