@@ -1,0 +1,56 @@
+"""The DuckDB session that reads, types and validates one source's files.
+
+Belongs here: its limits, its macros, its variables, SQL files by name.
+Keep out: what any row means.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from ingestion.currencies import CODES
+
+# Two chunks of 32 MiB and their typed copies stay below; more would only be spilled later.
+MEMORY_LIMIT = "512MB"
+
+
+@contextmanager
+def opened(directory: Path, threads: int = 2) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A session in memory that spills into `directory`, works in UTC and loads no extension."""
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": MEMORY_LIMIT,
+        "threads": threads,
+        "temp_directory": str(directory),
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    session = duckdb.connect(":memory:", config=config)
+    try:
+        session.execute("set timezone = 'UTC'; set enable_progress_bar = false")
+        session.execute(statement("macros"))
+        session.execute("set variable currencies = ?", [sorted(CODES)])
+        yield session
+    finally:
+        session.close()
+
+
+def set_variables(session: duckdb.DuckDBPyConnection, values: Mapping[str, object]) -> None:
+    """Make values readable in SQL by `getvariable`."""
+    for name, value in values.items():
+        session.execute(f"set variable {name} = ?", [value])
+
+
+@cache
+def statement(name: str) -> str:
+    """The text of `sql/<name>.sql`."""
+    return resources.files("ingestion").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def table(session: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
+    """A query's rows as Arrow."""
+    return session.sql(query).to_arrow_table()
