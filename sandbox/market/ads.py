@@ -44,17 +44,17 @@ class Campaign:
 
 CAMPAIGNS: Final = (
     Campaign("meta", "meta_prospecting", "Prospecting broad", "paid_social",
-             34.0, 60.0, 1.35, 0.050, 0.02, 0.02, "fbclid"),
+             34.0, 60.0, 1.35, 0.028, 0.02, 0.02, "fbclid"),
     Campaign("meta", "meta_retargeting", "Retargeting 30 days", "paid_social",
              16.0, 14.0, 0.85, 0.004, 0.48, 0.22, "fbclid"),
     Campaign("meta", "meta_lookalike", "Lookalike buyers", "paid_social",
-             26.0, 45.0, 1.60, 0.085, 0.02, 0.02, "fbclid"),
+             26.0, 45.0, 1.60, 0.048, 0.02, 0.02, "fbclid"),
     Campaign("google", "google_brand", "Brand search", "paid_search",
-             14.0, 18.0, 0.55, 0.012, 0.82, 0.02, "gclid"),
+             14.0, 18.0, 0.55, 0.008, 0.82, 0.02, "gclid"),
     Campaign("google", "google_generic", "Generic search", "paid_search",
-             38.0, 90.0, 2.10, 0.115, 0.06, 0.02, "gclid"),
+             38.0, 90.0, 2.10, 0.064, 0.06, 0.02, "gclid"),
     Campaign("google", "google_shopping", "Shopping feed", "paid_search",
-             30.0, 70.0, 1.20, 0.080, 0.10, 0.03, "gclid"),
+             30.0, 70.0, 1.20, 0.045, 0.10, 0.03, "gclid"),
 )  # fmt: skip
 Budgets = dict[str, float]
 
@@ -108,12 +108,13 @@ def run_day(rng: np.random.Generator, budgets: Budgets, scale: float, season: fl
 
 
 def budgets_in_force(
-    path: Path, before: Budgets, start: datetime, end: datetime
+    path: Path, before: Budgets, start: datetime, end: datetime, euros: float = 1.0
 ) -> tuple[Budgets, Budgets]:
     """Return (amounts effective over the window, amounts in force at its end).
 
     A budget changed inside the window counts from its `since` on. The file is what the ad
-    platforms' stand-ins write: {platform: {campaign_id: {"amount": x, "since": t}}}.
+    platforms' stand-ins write: {platform: {campaign_id: {"amount": x, "since": t}}}, amounts in
+    the workspace's currency, one unit of which is worth `euros`.
     """
     after = dict(before)
     effective = dict(before)
@@ -124,7 +125,7 @@ def budgets_in_force(
         entry = published.get(campaign.platform, {}).get(campaign.campaign_id)
         if entry is None or datetime.fromisoformat(entry["since"]) > end:
             continue
-        name, amount = campaign.campaign_id, float(entry["amount"])
+        name, amount = campaign.campaign_id, float(entry["amount"]) * euros
         share = (end - max(datetime.fromisoformat(entry["since"]), start)) / (end - start)
         after[name] = amount
         effective[name] = before[name] * (1 - share) + amount * share

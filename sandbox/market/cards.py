@@ -69,9 +69,7 @@ def issue(seed: int, first_row: int, people: People, settled: list[Card]) -> lis
     return cards
 
 
-def _card(
-    seed: int, row: int, place: zones.Place, chances: np.ndarray, picks: np.ndarray
-) -> Card:
+def _card(seed: int, row: int, place: zones.Place, chances: np.ndarray, picks: np.ndarray) -> Card:
     first = FIRST_NAMES[picks[1] % len(FIRST_NAMES)]
     last = LAST_NAMES[picks[2] % len(LAST_NAMES)]
     plain = f"{first}.{last}".lower().translate(PLAIN)

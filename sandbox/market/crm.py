@@ -126,9 +126,7 @@ def _answer(chance: float, granted: float, revoked: float, unknown: float) -> st
     return None
 
 
-def _consent(
-    card: Card, person: int, channel: str, status: str, at: float, evidence: str
-) -> Row:
+def _consent(card: Card, person: int, channel: str, status: str, at: float, evidence: str) -> Row:
     kind = "email" if channel == "email" else "phone"
     regulation = next(place.regulation for place in PLACES if place.country == card["country"])
     return {

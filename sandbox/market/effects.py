@@ -61,12 +61,10 @@ def _theme_effect(theme: str, traits: Mapping[str, np.ndarray]) -> np.ndarray:
     laws = {
         "reminder": 1.1 * forgets - 0.25,
         "discount": 0.7 * price - 0.25,
-        "new": 1.9 * novelty - 0.35,
-        "novelty": 1.9 * novelty - 0.35,
-        "social": 1.3 * social - 0.55,
-        "reviews": 1.3 * social - 0.55,
-        "story": 0.7 * (1 - price) + 0.3 * social - 0.5,
-        "care": 0.6 * (1 - price) + 0.3 * forgets - 0.4,
+        "help": 0.6 * (1 - price) + 0.4 * forgets - 0.45,
+        "greeting": 0.7 * (1 - price) + 0.3 * social - 0.4,
+        "bestsellers": 1.5 * social - 0.6,
+        "news": 1.9 * novelty - 0.35,
     }
     if theme in laws:
         return laws[theme]

@@ -48,7 +48,7 @@ def hear(world: World, messages: list[Message]) -> tuple[Answers, list[Row], lis
     channel that nobody answers, are delivered to silence.
     """
     world.heard_messages += len(messages)
-    spoken = [message for message in messages if message["channel"] in ANSWERING]
+    spoken = [message for message in messages if is_answered(message)]
     if not spoken:
         return Answers(), [], []
     people, mistyped = _addressees(world, spoken)
@@ -58,6 +58,12 @@ def hear(world: World, messages: list[Message]) -> tuple[Answers, list[Row], lis
     reached = people[np.array(answers.delivered, dtype=np.int64)]
     np.add.at(world.people["fatigue"], reached[reached >= 0], 1.0)
     return answers, _truth(spoken, people, odds, hours), _goodbyes(world, spoken, people, answers)
+
+
+def is_answered(message: Message) -> bool:
+    """Say whether anybody can answer: a channel people read, and the loop's own words on it."""
+    named = all(message.get(name) for name in ("message_key", "program", "arm"))
+    return named and message["channel"] in ANSWERING
 
 
 def _addressees(world: World, messages: list[Message]) -> tuple[np.ndarray, np.ndarray]:
@@ -152,9 +158,7 @@ def _message_visits(
     )  # fmt: skip
 
 
-def _truth(
-    messages: list[Message], people: np.ndarray, odds: Odds, hours: np.ndarray
-) -> list[Row]:
+def _truth(messages: list[Message], people: np.ndarray, odds: Odds, hours: np.ndarray) -> list[Row]:
     return [
         {
             "message_key": message["message_key"],

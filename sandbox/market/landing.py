@@ -6,7 +6,6 @@ belong here: what is in them.
 
 import csv
 import io
-import os
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ def land(path: Path, content: bytes) -> Path | None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(content)
-    os.replace(partial, path)
+    partial.replace(path)
     return path
 
 

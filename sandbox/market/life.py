@@ -86,7 +86,7 @@ def _arrivals(world: World, day: int, season: float, bought: AdDay) -> np.ndarra
     wanted = world.size * (1 - RESIDENT_SHARE) / 365.0
     paid = float(np.sum(bought.joins))
     # The share of newcomers that no ad brought; ads come on top of it.
-    unpaid = rng.poisson(wanted * 0.60 * season**0.7)
+    unpaid = rng.poisson(wanted * 0.55 * season**0.7)
     count = int(unpaid + paid)
     fresh = population.born(rng, count, day)
     fresh["acquired_by"][:] = np.concatenate(

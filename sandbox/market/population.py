@@ -98,9 +98,7 @@ def _tastes(rng: np.random.Generator, count: int, drift: float) -> People:
     taste = rng.gamma(0.4, size=(count, len(CATEGORIES))) + 0.005
     mail_lover = rng.random(count) < 0.6
     return {
-        "price_sensitivity": np.where(
-            bimodal, rng.beta(6, 1.8, count), rng.beta(1.2, 6, count)
-        ),
+        "price_sensitivity": np.where(bimodal, rng.beta(6, 1.8, count), rng.beta(1.2, 6, count)),
         # Zero-inflated: half forget nothing, the others in a long tail.
         "forgetfulness": np.where(
             rng.random(count) < 0.5, 0.0, np.minimum(rng.lognormal(-0.7, 0.6, count), 1.6)

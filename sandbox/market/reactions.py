@@ -10,14 +10,15 @@ Sources: SendGrid Event Webhook reference; Twilio outbound message status callba
 
 import json
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any, Final
 
 import numpy as np
-from scipy.special import ndtri
 
 from sandbox.market.crm import iso
 from sandbox.market.draws import delays, token, uniforms
 
+NORMAL: Final = NormalDist()
 GATEWAY: Final = "https://gateway.example.com/webhooks"
 OPEN_DELAYS: Final = ((0.55, 1_200.0, 0.9), (0.45, 28_800.0, 0.6))
 SMS_DELAYS: Final = ((0.75, 360.0, 1.0), (0.25, 10_800.0, 0.7))
@@ -97,7 +98,7 @@ class _Fate:
         return float(self.message["at"])
 
     def delay(self, first: int, parts: tuple[tuple[float, float, float], ...]) -> float:
-        normal = ndtri(self.draw[first + 1 : first + 2])
+        normal = np.array([NORMAL.inv_cdf(float(self.draw[first + 1]))])
         return float(delays(self.draw[first : first + 1], normal, parts)[0])
 
     def tell(self, provider: str, at: float, payload: dict[str, Any], repeat: bool) -> None:
@@ -226,7 +227,5 @@ def _buy(fate: _Fate, clicked: bool, read: float) -> None:
     later = round(read + 1800.0 + fate.delay(13, LATER_DELAYS), 3)
     if clicked and draw[11] < buy * BUYS_AT_ONCE:
         fate.answers.purchases.append((fate.index, fate.answers.clicks[-1][1], True))
-    elif (clicked and draw[11] < buy) or (
-        not clicked and draw[12] < buy * fate.view_through
-    ):
+    elif (clicked and draw[11] < buy) or (not clicked and draw[12] < buy * fate.view_through):
         fate.answers.purchases.append((fate.index, later, False))

@@ -52,6 +52,7 @@ TITLES: Final = {"/": "Home", "/account": "Account", "/collections": "Collection
                  "/cart": "Cart", "/checkout": "Checkout", "/checkout/thanks": "Thank you",
                  "": ""}  # fmt: skip
 
+STAMP: Final = "%Y-%m-%dT%H:%M:%S.%gZ"
 LINES_SQL: Final = """
 select
     received_ms,
@@ -80,9 +81,9 @@ select
         || case when device >= 0 then ',"device":{"id":"'
             || upper(md5($seed || 'd' || device)::uuid::varchar) || '","type":"mobile"}'
             else '' end
-        end || '},"timestamp":"' || strftime(epoch_ms(at_ms), '%Y-%m-%dT%H:%M:%S.%gZ')
-    || '","sentAt":"' || strftime(epoch_ms(received_ms - 120), '%Y-%m-%dT%H:%M:%S.%gZ')
-    || '","receivedAt":"' || strftime(epoch_ms(received_ms), '%Y-%m-%dT%H:%M:%S.%gZ') || '"}' || chr(10)
+        end || '},"timestamp":"' || strftime(epoch_ms(at_ms), $stamp)
+    || '","sentAt":"' || strftime(epoch_ms(received_ms - 120), $stamp)
+    || '","receivedAt":"' || strftime(epoch_ms(received_ms), $stamp) || '"}' || chr(10)
     as line
 from events
 """
@@ -91,14 +92,14 @@ from events
 def lines_of(connection: duckdb.DuckDBPyConnection, world: World, table: pa.Table) -> pa.Table:
     """Return (received_ms, line ending in a line feed) for each row made by `readable`."""
     connection.register("events", table)
-    parameters = {"seed": f"{world.seed}|", "site": SITE}
+    parameters = {"seed": f"{world.seed}|", "site": SITE, "stamp": STAMP}
     return connection.sql(LINES_SQL, params=parameters).to_arrow_table()
 
 
 def readable(world: World, told: Told, events: Columns) -> pa.Table:
     """Replace the codes of events by dictionary-encoded words, one row an event."""
     shop = goods.catalogue(world.seed)
-    kind, slot, place = events["kind"], events["slot"].astype(int), events["place"].astype(int)
+    kind, slot, place = (events[name].astype(np.int64) for name in ("kind", "slot", "place"))
     product_count = len(shop.ids)
     page = np.where(events["page"] >= 1000, product_count + kind, events["page"])
     paths = [shop.url(index) for index in range(product_count)] + list(PATHS)
@@ -222,5 +223,3 @@ def _query(seed: int, landing: dict[str, Any]) -> str:
 def _campaign(landing: dict[str, Any]) -> str:
     source, medium, name = origin(landing)
     return json.dumps({"source": source, "medium": medium, "name": name})
-
-

@@ -62,7 +62,8 @@ def tell_day(world: World, day: int, visits: Columns, told: Told) -> None:
     events = _identified(seen, kinds, visit, at, day)
     events["property"] = _properties(world, seen, kinds, visit, product, placed, told)
     events["landing"] = _landings(world, seen, kinds, visit, told)
-    events["page"] = np.where(kinds == VIEWED, product[visit, _position(visit) % 6], kinds * 1000)
+    shelf = product[visit, _position(visit) % orders.SHELF]
+    events["page"] = np.where(kinds == VIEWED, shelf, 1000 + kinds)
     told.parts.append(_arrived(events, generator(world.seed, "events", day)))
     told.facts.extend(placed.facts)
     fresh = seen["signs_up"]
@@ -277,7 +278,7 @@ def _server_events(world: World, day: int, chores: Columns, told: Told) -> Colum
             )
     kind = np.where(chores["kind"] == TICKET, TICKETED, REFUNDED)
     filled: dict[str, Any] = {name: NOBODY for name in EVENT_TYPES}
-    filled |= {"at": chores["at"], "received": chores["at"] + 0.25, "kind": kind, "page": 0}
+    filled |= {"at": chores["at"], "received": chores["at"] + 0.25, "kind": kind, "page": 1000}
     filled |= {"user": chores["person"], "visitor": chores["person"], "property": codes}
     filled |= {"place": place, "app": False}
     filled["key"] = ((day + 1) << 26) + (1 << 25) + np.arange(count)

@@ -7,7 +7,6 @@ state. The state is saved after the files, so a crash between the two lives the 
 and finds its own bytes.
 """
 
-import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,10 +25,8 @@ from sandbox.market.draws import generator
 from sandbox.market.landing import land, packed_block, plain, table
 from sandbox.market.world import World, load, save
 
-log = logging.getLogger(__name__)
-
-# A flush of the history; about 120,000 events of 5,000 people, so memory stays flat.
-FLUSH_DAYS: Final = 92
+# A flush of the history: about 90,000 events of 5,000 people, so memory stays below 500 MB.
+FLUSH_DAYS: Final = 61
 
 
 class Simulation(Protocol):
@@ -125,7 +122,10 @@ def live(
     while world.day_start(world.lived_days) < as_of:
         day = world.lived_days
         window = (world.day_start(day), world.day_start(day + 1))
-        amounts, world.budgets = ads.budgets_in_force(budgets_file, world.budgets, *window)
+        euros = goods.euro_rate(world.seed, world.currency, window[0].date())
+        amounts, world.budgets = ads.budgets_in_force(
+            budgets_file, world.budgets, *window, euros=euros
+        )
         _live_day(world, day, amounts, period)
     since, name = world.told_until, _file_name(world, as_of)
     with ThreadPoolExecutor(max_workers=1) as packer:
@@ -145,9 +145,7 @@ def _file_name(world: World, as_of: datetime) -> str:
     return f"{as_of:%Y-%m-%d}" if whole else f"{as_of.astimezone(UTC):%Y-%m-%dT%H%M}"
 
 
-def _first_day(
-    simulation: Simulation, epoch: datetime, currency: str
-) -> tuple[World, _Period]:
+def _first_day(simulation: Simulation, epoch: datetime, currency: str) -> tuple[World, _Period]:
     """Return the world on the eve of its history, with the cards of its residents."""
     count = round(simulation.people * life.RESIDENT_SHARE)
     rng = generator(simulation.seed, "population", -1)

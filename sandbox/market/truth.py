@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 from sandbox.market import ads, life, population, zones
 from sandbox.market.ads import AdDay
 from sandbox.market.crm import Row
-from sandbox.market.sessions import KIOSK_COOKIE, Told
 from sandbox.market.rendering import click_id
+from sandbox.market.sessions import KIOSK_COOKIE, Told
 from sandbox.market.world import (
     EMAIL_SOURCE,
     FIRST_CAMPAIGN_SOURCE,
@@ -123,9 +123,7 @@ def write_people(world: World, folder: Path) -> None:
     _write(pa.table(churn), folder, f"churn/{world.day_start(day):%Y-%m-%d}")
 
 
-def write_identifiers(
-    world: World, folder: Path, period: str, told: Told, events: Columns
-) -> None:
+def write_identifiers(world: World, folder: Path, period: str, told: Told, events: Columns) -> None:
     """Write which identifiers each person showed, and since when they could be linked."""
     looked = events["visitor"] < LOOKER
     seen = pa.table(

@@ -5,7 +5,6 @@ here: the truth (`truth`), which is written for the scorecard and never read bac
 """
 
 import json
-import os
 import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -50,6 +49,7 @@ FIRST_CAMPAIGN_SOURCE: Final = len(SOURCES)
 EMAIL_SOURCE, SMS_SOURCE = 100, 101
 MESSAGE_SOURCES: Final = {"email": EMAIL_SOURCE, "sms": SMS_SOURCE}
 ORGANIC: Final = -1
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def empty(types: dict[str, str]) -> Columns:
@@ -92,7 +92,7 @@ class World:
     people: People
     cards: list[Card]
     lived_days: int = 0
-    told_until: datetime = datetime.min.replace(tzinfo=UTC)
+    told_until: datetime = NEVER
     heard_messages: int = 0
     order_number: int = 500_000
     looker_number: int = LOOKER
@@ -148,8 +148,8 @@ def save(world: World, folder: Path) -> None:
     times = {"epoch": world.epoch.isoformat(), "told_until": world.told_until.isoformat()}
     (fresh / "world.json").write_text(json.dumps(scalars | times, sort_keys=True))
     if folder.exists():
-        os.replace(folder, old)
-    os.replace(fresh, folder)
+        folder.replace(old)
+    fresh.replace(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -157,7 +157,7 @@ def load(folder: Path) -> World | None:
     """Read the state, or None where the market was never founded."""
     old = folder.with_name("state.old")
     if not folder.exists() and old.exists():
-        os.replace(old, folder)
+        old.replace(folder)
     if not (folder / "world.json").exists():
         return None
     kept = json.loads((folder / "world.json").read_text())
