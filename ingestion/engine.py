@@ -54,3 +54,19 @@ def statement(name: str) -> str:
 def table(session: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
     """A query's rows as Arrow."""
     return session.sql(query).to_arrow_table()
+
+
+def count(session: duckdb.DuckDBPyConnection, query: str) -> int:
+    """The one number of a query. Fetched whole: an unfinished result blocks the session."""
+    return int(session.execute(query).fetchall()[0][0])
+
+
+def batches(
+    session: duckdb.DuckDBPyConnection, query: str, rows: int, params: list[object] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """A query's rows in batches of at most `rows`; the session is free again after the last."""
+    reader = session.sql(query, params=params).to_arrow_reader(rows)
+    try:
+        yield from reader
+    finally:
+        reader.close()

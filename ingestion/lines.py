@@ -11,7 +11,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from ingestion import files
+from ingestion import engine, files
 from ingestion.results import FileError, Reject
 
 # 32 MiB holds about 45,000 events of 700 bytes; larger blocks were not faster (measured: 16 to
@@ -29,14 +29,14 @@ class LineChunk:
 
 
 def chunks(
-    file: files.LocalFile, engine: duckdb.DuckDBPyConnection, json_columns: tuple[str, ...]
+    file: files.LocalFile, session: duckdb.DuckDBPyConnection, json_columns: tuple[str, ...]
 ) -> Iterator[LineChunk]:
     """The file's lines in order; blank lines are left out, undecodable ones are rejects.
 
     `json_columns` are those that a Parquet file may hold as JSON text. Raises FileError for a
     file that cannot be read or holds no line.
     """
-    found = _parquet_chunks(file, engine, json_columns) if file.is_parquet else _text_chunks(file)
+    found = _parquet_chunks(file, session, json_columns) if file.is_parquet else _text_chunks(file)
     is_empty = True
     for chunk in found:
         is_empty = is_empty and not chunk.rows.num_rows and not chunk.rejects
@@ -87,13 +87,21 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _parquet_chunks(
-    file: files.LocalFile, engine: duckdb.DuckDBPyConnection, json_columns: tuple[str, ...]
+    file: files.LocalFile, session: duckdb.DuckDBPyConnection, json_columns: tuple[str, ...]
 ) -> Iterator[LineChunk]:
     path = str(file.path)
+    # A connection of its own: the caller works on the session between two chunks.
+    with session.cursor() as cursor:
+        yield from _parquet_rows(cursor, path, json_columns)
+
+
+def _parquet_rows(
+    cursor: duckdb.DuckDBPyConnection, path: str, json_columns: tuple[str, ...]
+) -> Iterator[LineChunk]:
     try:
         types = {
             row[0]: row[1]
-            for row in engine.execute("describe select * from read_parquet(?)", [path]).fetchall()
+            for row in cursor.execute("describe select * from read_parquet(?)", [path]).fetchall()
         }
         parsed = ", ".join(
             f"coalesce(try({name}::json), to_json({name})) as {name}"
@@ -107,7 +115,7 @@ def _parquet_chunks(
                    json_merge_patch('{{}}'::json, to_json(message))::varchar as line
             from (select * {replaced} from read_parquet(?, file_row_number = true)) as message
         """
-        for batch in engine.sql(query, params=[path]).to_arrow_reader(PARQUET_ROWS):
+        for batch in engine.batches(cursor, query, PARQUET_ROWS, [path]):
             yield LineChunk(pa.Table.from_batches([batch]), [])
     except duckdb.Error as error:
         raise FileError(f"not readable as Parquet ({type(error).__name__})") from error

@@ -102,13 +102,14 @@ def _typed(
             where typed.reason is not null or repeats.verdict = 'event_id_reused'
             order by line_number
         """).fetchall()
-        row = session.execute("select count(*) from repeats where verdict = 'duplicate'").fetchone()
         yield Chunk(
             rows=rows,
             given=chunk.rows,
             rejects=chunk.rejects + [Reject(*found) for found in refused],
             read=chunk.rows.num_rows + len(chunk.rejects),
-            duplicate=row[0] if row else 0,
+            duplicate=engine.count(
+                session, "select count(*) from repeats where verdict = 'duplicate'"
+            ),
             unknown_types=_unknown_types(session),
         )
 
@@ -119,8 +120,8 @@ def _require_fields(session: duckdb.DuckDBPyConnection) -> None:
         select count(*), list_distinct(flatten(list(try(json_keys(line)))))
         from (select line from incoming limit 1000)
         where try(json_keys(line)) is not null
-    """).fetchone()
-    if not found or not found[0]:
+    """).fetchall()[0]
+    if not found[0]:
         return
     present = set(found[1])
     for field in REQUIRED_FIELDS:

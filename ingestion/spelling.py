@@ -38,12 +38,14 @@ REFUSALS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 BIRTH_DATES = "year(day({x})) not between 1900 and 2099"
 
-MACROS = """
-create or replace macro moment(value) as if(
-    getvariable('time_format') = '',
-    instant(value, getvariable('zone')),
-    timezone(getvariable('zone'), try_strptime(value, getvariable('time_format')))
-);
+LOCAL_MOMENT = """
+create or replace macro moment(value) as instant(value, getvariable('zone'));
+"""
+FORMATTED_MOMENT = """
+create or replace macro moment(value) as
+    timezone(getvariable('zone'), try_strptime(value, getvariable('time_format')));
+"""
+DAY = """
 create or replace macro day(value) as coalesce(
     try_cast(value as date), try_cast(try_cast(value as timestamp) as date)
 );
@@ -105,8 +107,13 @@ def region(mapped: Mapping[str, str]) -> str:
     return f"if(regexp_matches({country}, '^[A-Z]{{2}}$'), {country}, getvariable('region'))"
 
 
-def typing(contract: Contract, mapped: Mapping[str, str], others: Sequence[str]) -> str:
-    """SQL from `given` to `typed`: line_number, the contract's columns as text, reason."""
+def typing(
+    contract: Contract, mapped: Mapping[str, str], others: Sequence[str], *, is_formatted: bool
+) -> str:
+    """SQL from `given` to `typed`: line_in_file, the contract's columns as text, reason.
+
+    `is_formatted`: times have the format of the variable time_format.
+    """
     picked = ",\n".join(f"{_picked(field, mapped)} as {field.name}" for field in contract.fields)
     values = ",\n".join(f"{_value(contract, field)} as {field.name}" for field in contract.fields)
     reasons = "\n".join(reason for field in contract.fields for reason in _reasons(contract, field))
@@ -118,7 +125,7 @@ def typing(contract: Contract, mapped: Mapping[str, str], others: Sequence[str])
         else ""
     )
     return f"""
-        {MACROS}
+        {FORMATTED_MOMENT if is_formatted else LOCAL_MOMENT} {DAY}
         create or replace temp table typed as
         with picked as (
             select {picked}, {region(mapped)} as region_of_row,

@@ -68,19 +68,29 @@ def typed(
     mapped = _mapped(contract, origin, present)
     _write_phones(session, contract, mapped, origin)
     engine.set_variables(session, _variables(origin))
-    session.execute(spelling.typing(contract, mapped, _others(contract, mapped, present)))
+    session.execute(
+        spelling.typing(
+            contract,
+            mapped,
+            _others(contract, mapped, present),
+            is_formatted="timestamp_format" in origin.options,
+        )
+    )
     refused = session.execute("""
         select line_in_file, reason, to_json(given)::varchar
         from typed inner join given using (line_in_file)
         where reason is not null order by line_in_file
     """).fetchall()
-    count = session.execute("select count(*) from given").fetchone()
-    reader = session.sql(spelling.lines(contract)).to_arrow_reader(OUTPUT_ROWS)
     return TypedRows(
-        lines=(pa.chunked_array([batch.column(0)]) for batch in reader),
-        read=(count[0] if count else 0) + len(torn),
+        lines=_spelled(session, contract),
+        read=engine.count(session, "select count(*) from given") + len(torn),
         rejects=torn + [Reject(*found) for found in refused],
     )
+
+
+def _spelled(session: duckdb.DuckDBPyConnection, contract: Contract) -> Iterator[pa.ChunkedArray]:
+    for batch in engine.batches(session, spelling.lines(contract), OUTPUT_ROWS):
+        yield pa.chunked_array([batch.column(0)])
 
 
 def _given(
