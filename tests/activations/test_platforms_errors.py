@@ -48,9 +48,8 @@ def test_meta_errors_count_by_code_even_with_http_200(status, error, outcome):
 def test_meta_tells_the_wait_in_its_usage_header():
     usage = {"1": [{"estimated_time_to_regain_access": 5}], "2": [
         {"estimated_time_to_regain_access": 12}, {"call_count": 100}]}  # fmt: skip
-    answer = Response(
-        400, {"x-business-use-case-usage": json.dumps(usage)}, b'{"error":{"code":4}}'
-    )
+    error, header = b'{"error":{"code":4}}', "x-business-use-case-usage"
+    answer = Response(400, {header: json.dumps(usage)}, error)
     assert meta.verdict(answer, NOW).retry_at == NOW + timedelta(minutes=12)
     broken = Response(400, {header: "{"}, error)
     assert meta.verdict(broken, NOW).retry_at is None
