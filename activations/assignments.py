@@ -28,9 +28,8 @@ class Assignment:
 def draw(program: Program, person_id: str) -> str:
     """The group that the hash of person and salt falls into; the same for ever."""
     point, edge = unit_draw("assignment", program.salt, person_id), 0.0
-    shares = program.shares.model_dump()
     for name in ASSIGNMENTS:
-        edge += shares[name]
+        edge += getattr(program.shares, name)
         if point < edge:
             return name
     return ASSIGNMENTS[-1]

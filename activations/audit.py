@@ -5,6 +5,7 @@ Keep out: why something was done; the rows say so themselves.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -90,12 +91,12 @@ def append(
         "select sequence, hash from delivery.audit_log order by sequence desc limit 1"
     ).fetchone()
     sequence, previous = (last["sequence"] + 1, last["hash"]) if last else (1, GENESIS)
-    digest, row_count = _digest(connection, kind, part)
+    sealed, row_count = digest(connection, kind, part)
     subject = f"{kind}:{part}"
-    link = _link(sequence, occurred_at, actor, action, subject, digest, row_count, previous)
+    link = _link(sequence, occurred_at, actor, action, subject, sealed, row_count, previous)
     connection.execute(
         "insert into delivery.audit_log values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-        [sequence, occurred_at, actor, action, subject, digest, row_count, previous, link],
+        [sequence, occurred_at, actor, action, subject, sealed, row_count, previous, link],
     )
     return link
 
@@ -119,13 +120,23 @@ def verify(warehouse: Warehouse) -> Verification:
             latest[entry["subject"]] = entry
         for entry in sorted(latest.values(), key=lambda held: held["sequence"]):
             kind, _, part = entry["subject"].partition(":")
-            if _digest(connection, kind, part) != (entry["digest"], entry["row_count"]):
+            if digest(connection, kind, part) != (entry["digest"], entry["row_count"]):
                 reason = f"rows of {kind} are not the ones that were written"
                 return Verification(False, previous, count, entry["sequence"], reason)
     return Verification(True, previous, count)
 
 
-def _digest(connection: Any, kind: str, part: str) -> tuple[str, int]:
+def sealed_parts(connection: Any, kind: str, parts: Sequence[str]) -> set[str]:
+    """Those of the parts that have an entry."""
+    rows = connection.execute(
+        "select distinct subject from delivery.audit_log where subject = any(%s)",
+        [[f"{kind}:{part}" for part in parts]],
+    )
+    return {row["subject"].partition(":")[2] for row in rows}
+
+
+def digest(connection: Any, kind: str, part: str) -> tuple[str, int]:
+    """The digest and the number of the rows that `kind:part` covers now."""
     # Both settings decide how the server spells times and floats; pin them to this transaction.
     connection.execute("set local timezone to 'UTC'")
     connection.execute("set local extra_float_digits to 1")
@@ -144,9 +155,9 @@ def _link(
     actor: str,
     action: str,
     subject: str,
-    digest: str,
+    sealed: str,
     row_count: int,
     previous: str,
 ) -> str:
-    parts = (sequence, moment(occurred_at), actor, action, subject, digest, row_count, previous)
+    parts = (sequence, moment(occurred_at), actor, action, subject, sealed, row_count, previous)
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()

@@ -26,19 +26,22 @@ LATEST = """
     select distinct on (channel, address_hash) channel, address_hash, status
     from (
         select channel, address_hash, status, recorded_at
-        from marts.consents where scope = 'marketing' and recorded_at <= %(at)s
+        from marts.consents
+        where
+            scope = 'marketing' and recorded_at <= %(at)s
+            and address_hash = any(%(hashes)s)
         union all
         select channel, address_hash, status, recorded_at
         from delivery.consent_changes
         where
-            scope = 'marketing'
+            scope = 'marketing' and address_hash = any(%(hashes)s)
             and (recorded_at <= %(at)s or (%(hears_all)s and status = 'revoked'))
     ) as words
     order by channel, address_hash, recorded_at desc, status = 'granted'
 """
 SUPPRESSED = """
     select channel, address_hash from delivery.suppressions
-    where since_at <= %(at)s or %(hears_all)s
+    where address_hash = any(%(hashes)s) and (since_at <= %(at)s or %(hears_all)s)
 """
 
 
@@ -110,6 +113,11 @@ def best_addresses(connection: Any, person_ids: list[str], at: datetime) -> list
 
     Rows: person_id, channel, address_hash, is_granted, is_suppressed, time_zone, locale.
     """
+    hashes = connection.execute(
+        f"select {HASH} as hashed from identity.contact_points as points"
+        " where points.person_id = any(%s)",
+        [person_ids],
+    ).fetchall()
     return connection.execute(
         f"""
         with latest as ({LATEST}), suppressed as ({SUPPRESSED})
@@ -129,5 +137,10 @@ def best_addresses(connection: Any, person_ids: list[str], at: datetime) -> list
             (coalesce(latest.status = 'granted', false) and suppressed.channel is null) desc,
             points.is_primary desc, points.address
         """,
-        {"persons": person_ids, "at": at, "hears_all": False},
+        {
+            "persons": person_ids,
+            "hashes": [row["hashed"] for row in hashes],
+            "at": at,
+            "hears_all": False,
+        },
     ).fetchall()

@@ -110,6 +110,72 @@ def spendable(connection: Any, program: str, monthly_minor: int, as_of: datetime
     return balance(connection, f"program:{program}", as_of) + (0 if posted else monthly_minor)
 
 
+def settlements(connection: Any, now: datetime) -> list[Transaction]:
+    """What must move so that the books say what the messages say; none when they agree.
+
+    A message that went out is spent; one that was skipped, or failed without going out, gives
+    its money back to the program. Derived from states, so a crash in between is made up for.
+    """
+    rows = connection.execute(
+        """
+        with costs as (
+            select
+                program,
+                sum(cost_amount) as total_amount,
+                sum(cost_amount) filter (where sent_at is not null) as spent_amount,
+                sum(cost_amount) filter (
+                    where sent_at is null and status in ('skipped', 'failed')
+                ) as freed_amount
+            from delivery.messages
+            where cost_amount > 0
+            group by program
+        ),
+
+        books as (
+            select
+                split_part(account, ':', 2) as program, min(currency) as currency,
+                sum(amount_minor) filter (where account like 'reserved:%%') as reserved,
+                sum(amount_minor) filter (where account like 'spent:%%') as spent
+            from delivery.wallet_entries
+            where account like 'reserved:%%' or account like 'spent:%%'
+            group by 1
+        )
+
+        select
+            program, books.currency, total_amount, coalesce(spent_amount, 0) as spent_amount,
+            coalesce(freed_amount, 0) as freed_amount,
+            coalesce(books.reserved, 0)::bigint as reserved,
+            coalesce(books.spent, 0)::bigint as spent
+        from costs inner join books using (program)
+        order by program
+        """,
+        {},
+    ).fetchall()
+    return [move for row in rows if (move := _settlement(row, now)) is not None]
+
+
+def _settlement(row: Mapping[str, Any], now: datetime) -> Transaction | None:
+    program, currency = row["program"], row["currency"]
+    spent = minor_units(row["spent_amount"], currency) - row["spent"]
+    open_minor = minor_units(
+        row["total_amount"] - row["spent_amount"] - row["freed_amount"], currency
+    )
+    freed = row["reserved"] - open_minor - spent
+    if spent == 0 and freed == 0:
+        return None
+    return Transaction(
+        stable_id("settle", program, audit.moment(now), row["reserved"], row["spent"]),
+        {
+            f"reserved:{program}": -spent - freed,
+            f"spent:{program}": spent,
+            f"program:{program}": freed,
+        },
+        currency,
+        now,
+        f"settle {program}",
+    )
+
+
 def imbalances(warehouse: Warehouse) -> list[str]:
     """Transactions that do not sum to zero per currency; empty when the books are right."""
     rows = warehouse.rows(

@@ -1,0 +1,225 @@
+"""Dispatch: everything that is due at one moment, sent through one provider, each message once.
+
+Belongs here: the order of steps around a request, and the summary of a moment.
+Keep out: states (`outbox.py`), verdicts (`recheck.py`), wire formats (`providers/`).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from activations import consent, outbox, recheck, wallet
+from activations.consent import Change
+from activations.http import Answer, Request
+from activations.providers.seam import Batch, Item, ItemResult, MessageProvider, Outcome
+from activations.recheck import Verdict
+from warehouse import Warehouse
+
+Sender = Callable[[Request], Answer]
+# How many messages are looked at in one go. No change of consent commits meanwhile, so where a
+# message is a request the number stays small enough for a webhook to be answered in time.
+BATCH_RESERVATION, SINGLE_RESERVATION = 1000, 25
+# The provider itself says that the person opted out.
+OPT_OUT_CODES = frozenset({"21610"})
+
+
+@dataclass(frozen=True)
+class SendSummary:
+    """What happened at one moment: messages by new status, and by reason where there is one."""
+
+    by_status: Mapping[str, int] = field(default_factory=dict)
+    by_reason: Mapping[str, int] = field(default_factory=dict)
+    requests: int = 0
+    stopped: str | None = None
+
+    def __add__(self, other: "SendSummary") -> "SendSummary":
+        return SendSummary(
+            Counter(self.by_status) + Counter(other.by_status),
+            Counter(self.by_reason) + Counter(other.by_reason),
+            self.requests + other.requests,
+            self.stopped or other.stopped,
+        )
+
+
+@dataclass(frozen=True)
+class _Round:
+    batches: tuple[Batch, ...]
+    verdicts: tuple[Verdict, ...]
+    refused: tuple[ItemResult, ...]
+
+
+def send_due(
+    warehouse: Warehouse,
+    now: datetime,
+    provider: MessageProvider,
+    sender: Sender | None,
+    owner: str = "dispatch",
+) -> SendSummary:
+    """Send what is due at `now` on the provider's channel; returns what became of it.
+
+    `now` is business time; `sender` is `http.send` with its client bound, or None for a dry run,
+    which renders, records and calls nobody; `owner` tells dispatchers apart that run at once.
+    Safe to run twice at the same moment and from several processes. Credentials that a provider
+    refuses stop the round; its messages stay due.
+    """
+    recovered = outbox.recover(warehouse, now, provider.name)
+    summary = SendSummary({"unknown": recovered["unknown"]} if recovered["unknown"] else {})
+    size = BATCH_RESERVATION if provider.limits.max_items > 1 else SINGLE_RESERVATION
+    has_sent, keys = False, []
+    while summary.stopped is None:
+        keys = outbox.reserve(warehouse, now, provider.name, owner, size)
+        if not keys:
+            break
+        with consent.held_while_sending(warehouse):
+            plan = _admit(warehouse, keys, provider, now, owner)
+            done, results = _send(warehouse, plan, provider, sender, now, owner)
+        _heed_opt_outs(warehouse, results, provider, now)
+        has_sent = has_sent or bool(results)
+        summary = summary + done
+    _close(warehouse, provider.name, keys, now, owner, has_sent)
+    return summary
+
+
+def _admit(
+    warehouse: Warehouse,
+    keys: Sequence[str],
+    provider: MessageProvider,
+    now: datetime,
+    owner: str,
+) -> _Round:
+    """Judge, plan requests, and mark who is in which, all in one transaction."""
+    with warehouse.transaction() as connection:
+        judged = recheck.verdicts(connection, keys, now)
+        passed = [one.message_key for one in judged if one.reason is None and one.send_at is None]
+        items = _items(connection, passed)
+        refused = [result for item in items if (result := provider.admit(item)) is not None]
+        wrong = {result.message_key for result in refused}
+        batches = provider.plan([item for item in items if item.message_key not in wrong])
+        _turn_away(connection, judged, refused, owner)
+        _mark(connection, batches, owner)
+    return _Round(tuple(batches), tuple(judged), tuple(refused))
+
+
+def _items(connection: Any, keys: Sequence[str]) -> list[Item]:
+    rows = connection.execute(
+        "select body from delivery.payloads where message_key = any(%s) order by message_key",
+        [list(keys)],
+    )
+    return [
+        Item(**row["body"] | {"headers": tuple(tuple(pair) for pair in row["body"]["headers"])})
+        for row in rows
+    ]
+
+
+def _turn_away(
+    connection: Any, judged: Sequence[Verdict], refused: Sequence[ItemResult], owner: str
+) -> None:
+    changes = [
+        (one.message_key, "planned" if one.send_at else "skipped", one.reason, one.send_at)
+        for one in judged
+        if one.reason is not None or one.send_at is not None
+    ]
+    changes += [(one.message_key, "failed", f"permanent:{one.code}", None) for one in refused]
+    connection.execute(
+        "update delivery.messages as held set status = news.status, reason = news.reason,"
+        " send_at = coalesce(news.send_at, held.send_at), leased_by = null,"
+        " lease_expires_at = null"
+        " from unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[])"
+        " as news (message_key, status, reason, send_at)"
+        " where held.message_key = news.message_key and held.leased_by = %s",
+        [*([change[column] for change in changes] for column in range(4)), owner],
+    )
+
+
+def _mark(connection: Any, batches: Sequence[Batch], owner: str) -> None:
+    pairs = [(item.message_key, batch.key) for batch in batches for item in batch.items]
+    connection.execute(
+        "update delivery.messages as held set batch_key = news.batch_key"
+        " from unnest(%s::text[], %s::text[]) as news (message_key, batch_key)"
+        " where held.message_key = news.message_key and held.leased_by = %s",
+        [[key for key, _ in pairs], [batch for _, batch in pairs], owner],
+    )
+
+
+def _send(
+    warehouse: Warehouse,
+    plan: _Round,
+    provider: MessageProvider,
+    sender: Sender | None,
+    now: datetime,
+    owner: str,
+) -> tuple[SendSummary, list[ItemResult]]:
+    statuses = Counter(
+        "replanned" if one.send_at else "skipped"
+        for one in plan.verdicts
+        if one.reason is not None or one.send_at is not None
+    )
+    reasons = Counter(str(one.reason) for one in plan.verdicts if one.reason is not None)
+    statuses.update({"failed": len(plan.refused)} if plan.refused else {})
+    everything: list[ItemResult] = []
+    requests, stopped = 0, None
+    for batch in plan.batches:
+        if stopped is not None or not outbox.begin(warehouse, batch, owner, now):
+            continue
+        if sender is None:
+            results = [_dry(item) for item in batch.items]
+        else:
+            requests += 1
+            results = provider.parse(batch, sender(provider.request(batch)), now)
+        moved = outbox.finish(warehouse, results, now)
+        statuses.update(moved.values())
+        reasons.update(f"{one.outcome}:{one.code}" for one in results if _is_odd(one))
+        everything += results
+        if any(result.outcome is Outcome.AUTH for result in results):
+            stopped = f"{provider.name} refuses our credentials"
+    return SendSummary(dict(statuses), dict(reasons), requests, stopped), everything
+
+
+def _dry(item: Item) -> ItemResult:
+    return ItemResult(item.message_key, Outcome.BLOCKED, code=outbox.DRY_RUN)
+
+
+def _is_odd(result: ItemResult) -> bool:
+    return result.outcome is not Outcome.ACCEPTED
+
+
+def _heed_opt_outs(
+    warehouse: Warehouse, results: Sequence[ItemResult], provider: MessageProvider, now: datetime
+) -> None:
+    keys = [one.message_key for one in results if one.code in OPT_OUT_CODES]
+    if not keys:
+        return
+    with warehouse.transaction() as connection:
+        rows = connection.execute(
+            "select channel, address_hash from delivery.messages where message_key = any(%s)",
+            [keys],
+        ).fetchall()
+        source = f"{provider.name}:opted_out"
+        consent.suppress(
+            warehouse,
+            [(row["channel"], row["address_hash"], "opted_out", now) for row in rows],
+            connection,
+        )
+        words = {
+            Change(row["channel"], row["address_hash"], "revoked", source, now) for row in rows
+        }
+        consent.record(warehouse, words, connection)
+
+
+def _close(
+    warehouse: Warehouse,
+    provider: str,
+    left: Sequence[str],
+    now: datetime,
+    owner: str,
+    has_sent: bool,
+) -> None:
+    """Give back what was leased and not begun, settle the money, chain the moment's attempts."""
+    with warehouse.transaction() as connection:
+        outbox.release(connection, left, owner, now + outbox.AUTH_RETRY)
+        for transaction in wallet.settlements(connection, now):
+            wallet.post(warehouse, connection, transaction)
+        if has_sent:
+            outbox.seal(connection, provider, [now], now)

@@ -1,0 +1,186 @@
+"""The last look before a message goes out: consent, suppression, merges, expiry, hours, caps.
+
+Belongs here: the facts of reserved messages at this moment and the verdict on each. A verdict
+can only skip a message, or move it to the next allowed hour.
+Keep out: moving the message (`dispatch.py`), the rules of planning (`guardrails.py`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from activations import consent, persons, quiet_hours
+from activations.programs import Guardrails, ProgramError, load
+
+# Whoever checks caps and marks what passed does it alone, so that two dispatchers of different
+# channels cannot both believe to be the first of the day.
+CAPS_LOCK = 0x10095D87
+# Two messages of one program for two persons who turned out to be one, planned this close.
+TWIN_DAYS = 7
+
+FACTS = f"""
+    with latest as ({consent.LATEST}), suppressed as ({consent.SUPPRESSED})
+    select
+        messages.message_key, messages.program, messages.channel, messages.send_at,
+        messages.expires_at, decisions.step,
+        coalesce(merged.survivor, messages.person_id) as person_id,
+        messages.person_id as planned_person_id,
+        coalesce(latest.status = 'granted', false) as is_granted,
+        suppressed.channel is not null as is_suppressed,
+        coalesce(profiles.time_zone, points.time_zone) as time_zone, profiles.country
+    from delivery.messages as messages
+    inner join delivery.decisions as decisions using (decision_id)
+    left join unnest(%(absorbed)s::text[], %(survivors)s::text[]) as merged (absorbed, survivor)
+        on messages.person_id = merged.absorbed
+    left join latest
+        on messages.channel = latest.channel and messages.address_hash = latest.address_hash
+    left join suppressed
+        on
+            messages.channel = suppressed.channel
+            and messages.address_hash = suppressed.address_hash
+    left join identity.profiles as profiles
+        on coalesce(merged.survivor, messages.person_id) = profiles.person_id
+    left join lateral (
+        select contact_points.time_zone from identity.contact_points
+        where
+            contact_points.person_id = coalesce(merged.survivor, messages.person_id)
+            and contact_points.channel = messages.channel
+        order by contact_points.is_primary desc, contact_points.address
+        limit 1
+    ) as points on true
+    where messages.message_key = any(%(keys)s)
+    order by messages.send_at, messages.message_key
+"""
+# What reached these persons in the last days, or is on its way right now in other hands.
+HEARD = """
+    select
+        coalesce(merged.survivor, messages.person_id) as person_id,
+        messages.person_id as planned_person_id, messages.program, decisions.step,
+        coalesce(messages.sent_at, %(now)s) as sent_at
+    from delivery.messages as messages
+    inner join delivery.decisions as decisions using (decision_id)
+    left join unnest(%(absorbed)s::text[], %(survivors)s::text[]) as merged (absorbed, survivor)
+        on messages.person_id = merged.absorbed
+    where
+        messages.person_id = any(%(everybody)s)
+        and not messages.message_key = any(%(keys)s)
+        and (
+            (messages.sent_at > %(since)s and messages.sent_at <= %(now)s)
+            or messages.status = 'sending'
+            or (messages.status = 'reserved' and messages.batch_key is not null)
+        )
+"""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Send (no reason), skip (reason), or send at another time (`send_at`)."""
+
+    message_key: str
+    reason: str | None = None
+    send_at: datetime | None = None
+
+
+def verdicts(connection: Any, keys: Sequence[str], now: datetime) -> list[Verdict]:
+    """Judge reserved messages at `now`, the earliest planned first.
+
+    Takes the caps lock: commit soon. Of several messages to one person the first passes.
+    """
+    connection.execute("select pg_advisory_xact_lock(%s)", [CAPS_LOCK])
+    merged = persons.survivors(connection)
+    hashes = connection.execute(
+        "select address_hash from delivery.messages where message_key = any(%s)", [list(keys)]
+    ).fetchall()
+    params = {
+        "keys": list(keys),
+        "hashes": [row["address_hash"] for row in hashes],
+        "at": now,
+        "now": now,
+        "hears_all": True,
+        "absorbed": list(merged),
+        "survivors": list(merged.values()),
+    }
+    rows = connection.execute(FACTS, params).fetchall()
+    heard = _heard(connection, rows, merged, params)
+    home = persons.workspace(connection)
+    rules = _rules({row["program"] for row in rows})
+    out = []
+    for row in rows:
+        others = heard.setdefault(row["person_id"], [])
+        verdict = _verdict(row, others, rules[row["program"]], home.time_zone, now)
+        if verdict.reason is None and verdict.send_at is None:
+            others.append({**row, "sent_at": now})
+        out.append(verdict)
+    return out
+
+
+def _heard(
+    connection: Any,
+    rows: Sequence[Mapping[str, Any]],
+    merged: Mapping[str, str],
+    params: Mapping[str, Any],
+) -> dict[str, list[Mapping[str, Any]]]:
+    people = {row["person_id"] for row in rows}
+    everybody = people | {gone for gone, survivor in merged.items() if survivor in people}
+    since = params["now"] - timedelta(days=TWIN_DAYS)
+    found = connection.execute(HEARD, {**params, "everybody": list(everybody), "since": since})
+    heard: dict[str, list[Mapping[str, Any]]] = {}
+    for row in found:
+        heard.setdefault(row["person_id"], []).append(row)
+    return heard
+
+
+def _verdict(
+    row: Mapping[str, Any],
+    heard: Sequence[Mapping[str, Any]],
+    rules: Guardrails,
+    workspace_zone: str,
+    now: datetime,
+) -> Verdict:
+    key = row["message_key"]
+    zone = quiet_hours.zone_of(row["time_zone"], row["country"], workspace_zone)
+    allowed = quiet_hours.next_allowed(now, zone)
+    if now >= row["expires_at"]:
+        return Verdict(key, "expired")
+    if not row["is_granted"]:
+        return Verdict(key, "no_consent")
+    if row["is_suppressed"]:
+        return Verdict(key, "suppressed")
+    if any(_is_twin(row, other) for other in heard):
+        return Verdict(key, "merged_duplicate")
+    if allowed > now:
+        is_over = allowed >= row["expires_at"]
+        return Verdict(key, "expired") if is_over else Verdict(key, send_at=allowed)
+    if _is_capped(heard, rules, zone, now):
+        return Verdict(key, "frequency_cap")
+    return Verdict(key)
+
+
+def _is_twin(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """The same program's same step, planned for another person who is now this one."""
+    return (
+        other["program"] == row["program"]
+        and other["step"] == row["step"]
+        and other["planned_person_id"] != row["planned_person_id"]
+    )
+
+
+def _is_capped(
+    heard: Sequence[Mapping[str, Any]], rules: Guardrails, zone: str, now: datetime
+) -> bool:
+    week = sum(other["sent_at"] > now - timedelta(days=7) for other in heard)
+    today = quiet_hours.local_date(now, zone)
+    day = sum(quiet_hours.local_date(other["sent_at"], zone) == today for other in heard)
+    return week >= rules.messages_per_7_days or day >= rules.messages_per_local_day
+
+
+def _rules(programs: Iterable[str]) -> dict[str, Guardrails]:
+    """Each program's caps; a program whose file is gone is held to the house rules."""
+    out = {}
+    for name in programs:
+        try:
+            out[name] = load(name).guardrails
+        except ProgramError:
+            out[name] = Guardrails()
+    return out
