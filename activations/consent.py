@@ -58,11 +58,17 @@ class Change:
 
 
 @contextmanager
-def held_while_sending(warehouse: Warehouse) -> Iterator[None]:
-    """No change of consent commits inside; senders do not exclude each other."""
-    with warehouse.transaction() as connection:
-        connection.execute("select pg_advisory_xact_lock_shared(%s)", [CONSENT_LOCK])
+def held_while_sending(connection: Any) -> Iterator[None]:
+    """No change of consent commits inside; senders do not exclude each other.
+
+    The lock is the session's: it goes with the connection, should the process die.
+    """
+    connection.execute("select pg_advisory_lock_shared(%s)", [CONSENT_LOCK])
+    try:
         yield
+    finally:
+        if not connection.broken:
+            connection.execute("select pg_advisory_unlock_shared(%s)", [CONSENT_LOCK])
 
 
 def record(warehouse: Warehouse, changes: Iterable[Change], connection: Any = None) -> int:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from psycopg import Connection
+
 from activations import consent, outbox, recheck, wallet
 from activations.consent import Change
 from activations.http import Answer, Request
@@ -44,6 +46,18 @@ class SendSummary:
 
 
 @dataclass(frozen=True)
+class _Desk:
+    """One dispatcher at work at one moment. The connection commits step by step."""
+
+    warehouse: Warehouse
+    connection: Connection[Any]
+    now: datetime
+    provider: MessageProvider
+    sender: Sender | None
+    owner: str
+
+
+@dataclass(frozen=True)
 class _Round:
     batches: tuple[Batch, ...]
     verdicts: tuple[Verdict, ...]
@@ -64,41 +78,42 @@ def send_due(
     Safe to run twice at the same moment and from several processes. Credentials that a provider
     refuses stop the round; its messages stay due.
     """
-    recovered = outbox.recover(warehouse, now, provider.name)
-    summary = SendSummary({"unknown": recovered["unknown"]} if recovered["unknown"] else {})
+    with warehouse.connect() as connection:
+        connection.autocommit = True
+        return _send_due(_Desk(warehouse, connection, now, provider, sender, owner))
+
+
+def _send_due(desk: "_Desk") -> SendSummary:
+    provider, now = desk.provider, desk.now
+    lost = outbox.recover(desk.connection, now, provider.name)["unknown"]
+    summary = SendSummary({"unknown": lost} if lost else {})
     size = BATCH_RESERVATION if provider.limits.max_items > 1 else SINGLE_RESERVATION
-    has_sent, keys = False, []
+    has_sent, keys = False, list[str]()
     while summary.stopped is None:
-        keys = outbox.reserve(warehouse, now, provider.name, owner, size)
+        keys = outbox.reserve(desk.connection, now, provider.name, desk.owner, size)
         if not keys:
             break
-        with consent.held_while_sending(warehouse):
-            plan = _admit(warehouse, keys, provider, now, owner)
-            done, results = _send(warehouse, plan, provider, sender, now, owner)
-        _heed_opt_outs(warehouse, results, provider, now)
+        with consent.held_while_sending(desk.connection):
+            done, results = _send(desk, _admit(desk, keys))
+        _heed_opt_outs(desk, results)
         has_sent = has_sent or bool(results)
         summary = summary + done
-    _close(warehouse, provider.name, keys, now, owner, has_sent)
+    _close(desk, keys, has_sent)
     return summary
 
 
-def _admit(
-    warehouse: Warehouse,
-    keys: Sequence[str],
-    provider: MessageProvider,
-    now: datetime,
-    owner: str,
-) -> _Round:
+def _admit(desk: _Desk, keys: Sequence[str]) -> _Round:
     """Judge, plan requests, and mark who is in which, all in one transaction."""
-    with warehouse.transaction() as connection:
-        judged = recheck.verdicts(connection, keys, now)
+    connection, provider = desk.connection, desk.provider
+    with connection.transaction():
+        judged = recheck.verdicts(connection, keys, desk.now)
         passed = [one.message_key for one in judged if one.reason is None and one.send_at is None]
         items = _items(connection, passed)
         refused = [result for item in items if (result := provider.admit(item)) is not None]
         wrong = {result.message_key for result in refused}
         batches = provider.plan([item for item in items if item.message_key not in wrong])
-        _turn_away(connection, judged, refused, owner)
-        _mark(connection, batches, owner)
+        _turn_away(connection, judged, refused, desk.owner)
+        _mark(connection, batches, desk.owner)
     return _Round(tuple(batches), tuple(judged), tuple(refused))
 
 
@@ -143,14 +158,7 @@ def _mark(connection: Any, batches: Sequence[Batch], owner: str) -> None:
     )
 
 
-def _send(
-    warehouse: Warehouse,
-    plan: _Round,
-    provider: MessageProvider,
-    sender: Sender | None,
-    now: datetime,
-    owner: str,
-) -> tuple[SendSummary, list[ItemResult]]:
+def _send(desk: _Desk, plan: _Round) -> tuple[SendSummary, list[ItemResult]]:
     statuses = Counter(
         "replanned" if one.send_at else "skipped"
         for one in plan.verdicts
@@ -161,65 +169,64 @@ def _send(
     everything: list[ItemResult] = []
     requests, stopped = 0, None
     for batch in plan.batches:
-        if stopped is not None or not outbox.begin(warehouse, batch, owner, now):
+        if stopped is not None or not _begin(desk, batch):
             continue
-        if sender is None:
-            results = [_dry(item) for item in batch.items]
-        else:
-            requests += 1
-            results = provider.parse(batch, sender(provider.request(batch)), now)
-        moved = outbox.finish(warehouse, results, now)
-        statuses.update(moved.values())
+        requests += desk.sender is not None
+        results = _ask(desk, batch)
+        statuses.update(outbox.finish(desk.connection, results, desk.now).values())
         reasons.update(f"{one.outcome}:{one.code}" for one in results if _is_odd(one))
         everything += results
         if any(result.outcome is Outcome.AUTH for result in results):
-            stopped = f"{provider.name} refuses our credentials"
+            stopped = f"{desk.provider.name} refuses our credentials"
     return SendSummary(dict(statuses), dict(reasons), requests, stopped), everything
 
 
-def _dry(item: Item) -> ItemResult:
-    return ItemResult(item.message_key, Outcome.BLOCKED, code=outbox.DRY_RUN)
+def _begin(desk: _Desk, batch: Batch) -> bool:
+    return outbox.begin(desk.warehouse, desk.connection, batch, desk.owner, desk.now)
+
+
+def _ask(desk: _Desk, batch: Batch) -> list[ItemResult]:
+    if desk.sender is None:
+        return [
+            ItemResult(item.message_key, Outcome.BLOCKED, code=outbox.DRY_RUN)
+            for item in batch.items
+        ]
+    answer = desk.sender(desk.provider.request(batch))
+    return desk.provider.parse(batch, answer, desk.now)
 
 
 def _is_odd(result: ItemResult) -> bool:
     return result.outcome is not Outcome.ACCEPTED
 
 
-def _heed_opt_outs(
-    warehouse: Warehouse, results: Sequence[ItemResult], provider: MessageProvider, now: datetime
-) -> None:
+def _heed_opt_outs(desk: _Desk, results: Sequence[ItemResult]) -> None:
     keys = [one.message_key for one in results if one.code in OPT_OUT_CODES]
     if not keys:
         return
-    with warehouse.transaction() as connection:
+    connection, now = desk.connection, desk.now
+    with connection.transaction():
         rows = connection.execute(
             "select channel, address_hash from delivery.messages where message_key = any(%s)",
             [keys],
         ).fetchall()
-        source = f"{provider.name}:opted_out"
+        source = f"{desk.provider.name}:opted_out"
         consent.suppress(
-            warehouse,
+            desk.warehouse,
             [(row["channel"], row["address_hash"], "opted_out", now) for row in rows],
             connection,
         )
         words = {
             Change(row["channel"], row["address_hash"], "revoked", source, now) for row in rows
         }
-        consent.record(warehouse, words, connection)
+        consent.record(desk.warehouse, words, connection)
 
 
-def _close(
-    warehouse: Warehouse,
-    provider: str,
-    left: Sequence[str],
-    now: datetime,
-    owner: str,
-    has_sent: bool,
-) -> None:
+def _close(desk: _Desk, left: Sequence[str], has_sent: bool) -> None:
     """Give back what was leased and not begun, settle the money, chain the moment's attempts."""
-    with warehouse.transaction() as connection:
-        outbox.release(connection, left, owner, now + outbox.AUTH_RETRY)
+    connection, now = desk.connection, desk.now
+    with connection.transaction():
+        outbox.release(connection, left, desk.owner, now + outbox.AUTH_RETRY)
         for transaction in wallet.settlements(connection, now):
-            wallet.post(warehouse, connection, transaction)
+            wallet.post(desk.warehouse, connection, transaction)
         if has_sent:
-            outbox.seal(connection, provider, [now], now)
+            outbox.seal(connection, desk.provider.name, [now], now)

@@ -7,7 +7,7 @@ Keep out: whether it may still be said (`recheck.py`), requests (`dispatch.py`),
 planned -> reserved (lease) -> sending (attempt written) -> accepted | unknown | failed | planned.
 A crash in `reserved` loses nothing: the lease runs out and the message is planned again. A crash
 in `sending` may have been heard by the provider: the message becomes unknown and is never sent
-again by itself.
+again by itself. Every verb that takes a connection commits its step: give it one in autocommit.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+from psycopg import Connection, Rollback
 
 from activations import audit
 from activations.keys import stable_id
@@ -91,9 +92,9 @@ def due_times(warehouse: Warehouse, after: datetime, until: datetime) -> list[da
     return [row["tick"].astimezone(UTC) for row in rows]
 
 
-def recover(warehouse: Warehouse, now: datetime, provider: str) -> dict[str, int]:
+def recover(connection: Connection[Any], now: datetime, provider: str) -> dict[str, int]:
     """Undo what a crash left behind, once its lease is over; counts by new status."""
-    with warehouse.transaction() as connection:
+    with connection.transaction():
         planned = connection.execute(
             "update delivery.messages set status = 'planned', leased_by = null,"
             " lease_expires_at = null, batch_key = null"
@@ -120,13 +121,13 @@ def recover(warehouse: Warehouse, now: datetime, provider: str) -> dict[str, int
 
 
 def reserve(
-    warehouse: Warehouse, now: datetime, provider: str, owner: str, limit: int
+    connection: Connection[Any], now: datetime, provider: str, owner: str, limit: int
 ) -> list[str]:
     """Lease up to `limit` due messages, the earliest first; returns their keys in that order.
 
     Two dispatchers never get the same message: a row that one of them holds is skipped.
     """
-    with warehouse.transaction() as connection:
+    with connection.transaction():
         rows = connection.execute(
             """
             with due as (
@@ -167,13 +168,15 @@ def release(connection: Any, keys: Sequence[str], owner: str, again_at: datetime
     ).rowcount
 
 
-def begin(warehouse: Warehouse, batch: Batch, owner: str, now: datetime) -> bool:
+def begin(
+    warehouse: Warehouse, connection: Connection[Any], batch: Batch, owner: str, now: datetime
+) -> bool:
     """Commit that a request is about to go out: membership, payload hash, attempts.
 
     False, and nothing written, when a message of the batch is no longer ours.
     """
     keys = [item.message_key for item in batch.items]
-    with warehouse.transaction() as connection:
+    with connection.transaction() as step:
         rows = connection.execute(
             "update delivery.messages set status = 'sending', attempt_count = attempt_count + 1"
             " where message_key = any(%s) and status = 'reserved' and leased_by = %s"
@@ -181,8 +184,7 @@ def begin(warehouse: Warehouse, batch: Batch, owner: str, now: datetime) -> bool
             [keys, owner, batch.key],
         ).fetchall()
         if len(rows) != len(keys):
-            connection.rollback()
-            return False
+            raise Rollback(step)
         counts = {row["message_key"]: row["attempt_count"] for row in rows}
         attempts = pa.table(
             {
@@ -195,17 +197,19 @@ def begin(warehouse: Warehouse, batch: Batch, owner: str, now: datetime) -> bool
             }
         )
         warehouse.append("delivery.send_attempts", attempts, connection)
-    return True
+    return len(rows) == len(keys)
 
 
-def finish(warehouse: Warehouse, results: Sequence[ItemResult], now: datetime) -> dict[str, str]:
+def finish(
+    connection: Connection[Any], results: Sequence[ItemResult], now: datetime
+) -> dict[str, str]:
     """Write what became of each item of a request; returns the new status by message key.
 
     A result may find its message already `unknown` (its lease ran out): an answer is better
     knowledge and replaces it.
     """
     keys = [result.message_key for result in results]
-    with warehouse.transaction() as connection:
+    with connection.transaction():
         counts = {
             row["message_key"]: row["attempt_count"]
             for row in connection.execute(

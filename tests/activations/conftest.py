@@ -3,7 +3,7 @@
 Belongs here: fixtures. Keep out: assertions, and the world itself (`world.py`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,16 +12,17 @@ from warehouse import Warehouse
 
 
 @pytest.fixture
-def world(warehouse: Warehouse) -> World:
+def world(warehouse: Warehouse) -> Iterator[World]:
     """An empty world with a workspace in London."""
-    with warehouse.transaction() as connection:
+    with warehouse.connect() as connection:
+        connection.autocommit = True
         connection.execute(TABLES)
         connection.execute(
             "insert into raw.workspace (workspace, as_of, currency, time_zone, country)"
             " values ('test', %s, 'GBP', 'Europe/London', 'GB')",
             [AS_OF],
         )
-    return World(warehouse)
+        yield World(warehouse, connection)
 
 
 @pytest.fixture

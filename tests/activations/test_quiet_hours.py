@@ -33,7 +33,7 @@ def test_the_next_allowed_moment_is_allowed_and_the_first(moment: datetime, zone
 @pytest.mark.parametrize(
     ("evening", "opening"),
     [
-        # London springs forward on 2026-03-29: 08:00 is 07:00 UTC that morning, 08:00 the day before.
+        # London springs forward on 2026-03-29: that morning 08:00 is 07:00 UTC.
         ("2026-03-27T22:00+00:00", "2026-03-28T08:00+00:00"),
         ("2026-03-28T22:00+00:00", "2026-03-29T07:00+00:00"),
         # and falls back on 2026-10-25.

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import numpy as np
+from psycopg import Connection
 
 from activations import decisions, programs, variants
 from activations.http import Answer, Request, Response, TransportError
@@ -56,13 +57,17 @@ class World:
     """A warehouse with the tables dbt would have made, and verbs to put people into it."""
 
     warehouse: Warehouse
+    connection: Connection[Any]
     brand: BrandSettings = BRAND
     programs: dict[str, Program] = field(default_factory=dict)
+
+    def _put(self, statement: str, **values: Any) -> None:
+        self.connection.execute(statement, values or None)
 
     def person(self, person_id: str, *, sms: bool = False, **profile: Any) -> None:
         """A person with a granted e-mail address, and a granted phone when asked for."""
         values = {"first_name": "Ada", "time_zone": "Europe/London", "country": "GB"} | profile
-        self.warehouse.execute(
+        self._put(
             "insert into identity.profiles (person_id, first_name, time_zone, country, locale)"
             " values (%(p)s, %(n)s, %(z)s, %(c)s, 'en-GB')",
             p=person_id, n=values["first_name"], z=values["time_zone"], c=values["country"],
@@ -77,13 +82,13 @@ class World:
     ) -> str:
         """An address, with a word of consent unless `status` is None; returns its hash."""
         hashed = address_hash(address)
-        self.warehouse.execute(
+        self._put(
             "insert into identity.contact_points (person_id, channel, address, is_primary)"
             " values (%(p)s, %(c)s, %(a)s, true)",
             p=person_id, c=channel, a=address,
         )  # fmt: skip
         if status is not None:
-            self.warehouse.execute(
+            self._put(
                 "insert into marts.consents values"
                 " (%(p)s, %(c)s, %(h)s, 'marketing', %(s)s, 'GDPR', %(t)s)",
                 p=person_id, c=channel, h=hashed, s=status, t=AS_OF - timedelta(days=30),
@@ -93,7 +98,7 @@ class World:
     def program(self, name: str = "win_back", **changes: Any) -> Program:
         """A shipped program with its audience table and its words published."""
         if name not in self.programs:
-            self.warehouse.execute(ACT.format(program=name))
+            self._put(ACT.format(program=name))
             shipped = programs.load(name)
             variants.publish_templates(self.warehouse, [shipped], self.brand, AS_OF)
             self.programs[name] = shipped
@@ -101,7 +106,7 @@ class World:
 
     def occasion(self, program: str, person_id: str, opportunity: str | None = None) -> None:
         """An occasion of a person in a program's audience."""
-        self.warehouse.execute(
+        self._put(
             f"insert into activation.act_{program} values (%(p)s, %(o)s, 1, 'test',"
             ' \'{"items": ["Blue mug"]}\', 10, %(a)s, null)',
             p=person_id, o=opportunity or f"{program}-{person_id}", a=AS_OF - timedelta(hours=3),
@@ -132,7 +137,7 @@ class World:
     def assign(self, program: str, group: str, person_ids: Iterable[str]) -> None:
         """Put persons into a group before anything is decided."""
         for person in person_ids:
-            self.warehouse.execute(
+            self._put(
                 "insert into delivery.assignments values (%(p)s, %(g)s, %(a)s, %(t)s, null)",
                 p=person, g=program, a=group, t=AS_OF - timedelta(days=40),
             )  # fmt: skip
