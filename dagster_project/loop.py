@@ -9,8 +9,6 @@ from datetime import datetime
 
 import dagster as dg
 
-from warehouse import Settings
-
 Progress = Callable[[str, bool], None]
 """Called with an asset's key and whether it has finished."""
 
@@ -37,7 +35,6 @@ def definitions() -> dg.Definitions:
 
 def execute(
     job: dg.JobDefinition,
-    settings: Settings,
     instance: dg.DagsterInstance,
     as_of: datetime,
     progress: Progress,
@@ -65,7 +62,7 @@ def execute(
 
     instance.add_event_listener(run_id, listen)
     result = job.execute_in_process(
-        run_config=_run_config(job, settings, as_of),
+        run_config=_run_config(job, as_of),
         instance=instance,
         run_id=run_id,
         raise_on_error=False,
@@ -77,13 +74,12 @@ def execute(
     return Day(as_of=as_of, run_id=run_id, warnings=tuple(warnings))
 
 
-def _run_config(job: dg.JobDefinition, settings: Settings, as_of: datetime) -> dict[str, object]:
+def _run_config(job: dg.JobDefinition, as_of: datetime) -> dict[str, object]:
     ops = {}
     if any(node.name == "raw__workspace" for node in job.all_node_defs):
         ops = {"raw__workspace": {"config": {"as_of": as_of.isoformat()}}}
     return {
         "ops": ops,
-        "resources": {"workspace": {"config": {"config": str(settings.config_path)}}},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
 

@@ -5,6 +5,7 @@ Keep out: Dagster, business rules, any decision about a person.
 """
 
 from warehouse.settings import ConfigError, Settings, SimulationSettings, SourceSettings
+from warehouse.settings import adopt as adopt_settings
 from warehouse.settings import load as load_settings
 from warehouse.warehouse import Warehouse, WorkspaceBusyError, open_warehouse
 
@@ -15,6 +16,7 @@ __all__ = [
     "SourceSettings",
     "Warehouse",
     "WorkspaceBusyError",
+    "adopt_settings",
     "load_settings",
     "open_warehouse",
 ]

@@ -147,6 +147,28 @@ def merge(
     return count
 
 
+def update(
+    connection: psycopg.Connection[Any],
+    table: sql.Composable,
+    rows: pa.Table,
+    keys: Sequence[str],
+) -> int:
+    """Set the other columns of existing rows by key; returns how many rows were found."""
+    staged = stage(connection, table, rows)
+    values = [name for name in rows.column_names if name not in keys]
+    statement = sql.SQL("update {} as held set {} from {} as news where {}").format(
+        table,
+        sql.SQL(", ").join(sql.SQL("{0} = news.{0}").format(sql.Identifier(v)) for v in values),
+        staged,
+        sql.SQL(" and ").join(
+            sql.SQL("held.{0} = news.{0}").format(sql.Identifier(key)) for key in keys
+        ),
+    )
+    count = connection.execute(statement).rowcount
+    connection.execute(sql.SQL("drop table pg_temp.staged_rows"))
+    return count
+
+
 def rendered(connection: psycopg.Connection[Any], query: str, params: Mapping[str, Any]) -> str:
     """The query with its %(name)s parameters as literals, quoted by the server's own rules."""
     if not params:

@@ -225,6 +225,12 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
     )
 
 
+def adopt(settings: Settings) -> None:
+    """Make this the configuration of this process and its children: `load()` returns it."""
+    os.environ["LOOPDRIVE_CONFIG"] = str(settings.config_path)
+    os.environ["LOOPDRIVE_HOME"] = str(settings.home)
+
+
 def _secret(value: str | None) -> SecretStr | None:
     return SecretStr(value) if value else None
 

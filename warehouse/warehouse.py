@@ -48,6 +48,12 @@ class Warehouse:
         with self.connect() as connection:
             return bulk.read(self.url, bulk.rendered(connection, query, params))
 
+    def table(self, table: str) -> pa.Table:
+        """A whole table as Arrow, in no order; numeric columns come as strings."""
+        with self.connect() as connection:
+            query = sql.SQL("select * from {}").format(_name(table)).as_string(connection)
+        return bulk.read(self.url, query)
+
     def rows(self, query: str, **params: Any) -> list[dict[str, Any]]:
         """A small result as Python values."""
         with self.connect() as connection:
@@ -94,6 +100,17 @@ class Warehouse:
         """Insert the rows whose keys are not there yet; returns how many were inserted."""
         with self._inside(connection) as inside:
             return bulk.merge(inside, _name(table), rows, keys, update=False)
+
+    def update(
+        self,
+        table: str,
+        rows: pa.Table,
+        keys: Sequence[str],
+        connection: psycopg.Connection[Any] | None = None,
+    ) -> int:
+        """Set the other columns of the rows that exist; returns how many were found."""
+        with self._inside(connection) as inside:
+            return bulk.update(inside, _name(table), rows, keys)
 
     def query_as_analyst(self, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """One read-only statement as the analyst role, which cannot read behind the wall."""

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from warehouse import ConfigError, Settings, WorkspaceBusyError, load_settings
+from warehouse import ConfigError, Settings, WorkspaceBusyError, adopt_settings, load_settings
 from warehouse.migrations import MigrationError
 from warehouse.server import ServerError
 
@@ -37,8 +37,10 @@ Config = Annotated[
 
 
 def settings_of(config: Path | None) -> Settings:
-    """Settings of the named, the local or the default configuration."""
-    return load_settings(config)
+    """Settings of the named, the local or the default configuration; the process's from now on."""
+    settings = load_settings(config)
+    adopt_settings(settings)
+    return settings
 
 
 def main() -> None:

@@ -20,7 +20,15 @@ from dagster_project import loop, providers, storage
 from dagster_project.cli import report
 from dagster_project.cli.app import Config, app, console, settings_of
 from dagster_project.cli.memory import PeakMemory
-from warehouse import ConfigError, Settings, business_time, load_settings, open_warehouse, server
+from warehouse import (
+    ConfigError,
+    Settings,
+    adopt_settings,
+    business_time,
+    load_settings,
+    open_warehouse,
+    server,
+)
 
 
 @app.command()
@@ -43,7 +51,7 @@ def run(
         warehouse = open_warehouse(settings)
         with warehouse.locked():
             planned = _planned_days(settings, as_of, days, business_time.current(warehouse))
-            executed = play(settings, planned, storage.instance(settings))
+            executed = play(planned, storage.instance(settings))
     report.summary(console, settings, warehouse, executed)
     console.print(f"[dim]{time.monotonic() - started:.0f} s, peak {memory.megabytes:.0f} MB[/dim]")
 
@@ -77,7 +85,7 @@ def rehearsal(folder: Path, people: int, days: int, seed: int) -> dict[str, Any]
     with PeakMemory(settings.home) as memory:
         warehouse = open_warehouse(settings)
         planned = business_time.days_ending(last, days, settings.time_zone)
-        play(settings, planned, dg.DagsterInstance.ephemeral())
+        play(planned, dg.DagsterInstance.ephemeral())
         card = providers.score(settings, warehouse, last)
     return card | {
         "seconds": round(time.monotonic() - started, 1),
@@ -85,9 +93,7 @@ def rehearsal(folder: Path, people: int, days: int, seed: int) -> dict[str, Any]
     }
 
 
-def play(
-    settings: Settings, planned: list[datetime], instance: dg.DagsterInstance
-) -> list[loop.Day]:
+def play(planned: list[datetime], instance: dg.DagsterInstance) -> list[loop.Day]:
     """Execute the daily job for each moment, showing progress; returns what ran."""
     job = loop.definitions().get_job_def("daily_loop")
     steps = len(job.all_node_defs)
@@ -100,7 +106,7 @@ def play(
             def show(step: str, is_done: bool, label: str = label) -> None:
                 bar.update(task, advance=int(is_done), description=f"{label}  {step}")
 
-            executed.append(loop.execute(job, settings, instance, as_of, show))
+            executed.append(loop.execute(job, instance, as_of, show))
         bar.update(task, completed=steps * len(planned), description="done")
     return executed
 
@@ -148,4 +154,6 @@ def _rehearsal_settings(folder: Path, people: int, seed: int) -> Settings:
     config["workspace"] = "rehearsal"
     path = folder / "loopdrive.yml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
-    return load_settings(path, environ={})
+    settings = load_settings(path, environ={})
+    adopt_settings(settings)
+    return settings

@@ -96,9 +96,7 @@ def _stage(name: str, groups: tuple[str, ...], config: Path | None) -> None:
             for key in job.asset_layer.executable_asset_keys
             if job.asset_layer.get(key).group_name in groups
         ]
-        day = loop.execute(
-            job, settings, storage.instance(settings), as_of or settings.as_of, _print, keys
-        )
+        day = loop.execute(job, storage.instance(settings), as_of or settings.as_of, _print, keys)
     for warning in day.warnings:
         console.print(f"check failed: {warning}", style="yellow")
 

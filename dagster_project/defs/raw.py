@@ -11,6 +11,7 @@ import dagster as dg
 import ingestion
 from dagster_project import providers
 from dagster_project.resources import Workspace
+from ingestion import expectations
 from warehouse import business_time
 
 TABLES = {
@@ -45,9 +46,13 @@ def raw_workspace(config: Day, workspace: Workspace) -> dg.MaterializeResult:
 
 
 def _table(kind: str, table: str) -> dg.AssetsDefinition:
-    key = dg.AssetKey(["raw", table])
-
-    @dg.asset(key=key, group_name="raw", deps=[raw_workspace], kinds={"duckdb", "postgres"})
+    @dg.asset(
+        key=["raw", table],
+        group_name="raw",
+        deps=[raw_workspace],
+        kinds={"duckdb", "postgres"},
+        description=f"Rows of the `{kind}` sources, each file exactly once.",
+    )
     def load(workspace: Workspace) -> dg.MaterializeResult:
         # raw.batches is the one table that tells wall time.
         results = ingestion.ingest(
@@ -55,7 +60,6 @@ def _table(kind: str, table: str) -> dg.AssetsDefinition:
         )
         return dg.MaterializeResult(metadata=_counts(results))
 
-    load.descriptions_by_key[key] = f"Rows of the `{kind}` sources, each file exactly once."
     return load
 
 
@@ -74,25 +78,36 @@ def _counts(results: list[ingestion.BatchResult]) -> dict[str, int | str]:
 
 
 def _checks(kind: str, table: str) -> dg.AssetChecksDefinition:
-    names = ingestion.expectation_names(kind)
+    promises = (*expectations.OF_ALL, *expectations.SUITES[kind])
     specs = [
-        dg.AssetCheckSpec(name=name, asset=["raw", table], blocking=severe)
-        for name, severe in names.items()
+        dg.AssetCheckSpec(name=promise.name, asset=["raw", table], blocking=promise.is_severe)
+        for promise in promises
     ]
 
     @dg.multi_asset_check(specs=specs, name=f"expectations_of_{table}")
     def check(workspace: Workspace) -> Iterator[dg.AssetCheckResult]:
-        for result in ingestion.check(workspace.warehouse, kind, workspace.as_of):
-            severity = dg.AssetCheckSeverity.ERROR if result.severe else dg.AssetCheckSeverity.WARN
+        names = {source.name for source in workspace.settings.sources if source.kind == kind}
+        if not names:
+            yield from (_not_configured(table, promise.name) for promise in promises)
+            return
+        for found in ingestion.check(workspace.warehouse, kind, workspace.as_of, names=names):
+            severity = dg.AssetCheckSeverity.ERROR if found.severe else dg.AssetCheckSeverity.WARN
             yield dg.AssetCheckResult(
                 asset_key=["raw", table],
-                check_name=result.name,
-                passed=result.passed,
+                check_name=found.name,
+                passed=found.passed,
                 severity=severity,
-                metadata=result.observed,
+                metadata={name: str(value) for name, value in found.observed.items()},
             )
 
     return check
+
+
+def _not_configured(table: str, name: str) -> dg.AssetCheckResult:
+    text = "no source of this kind is configured"
+    return dg.AssetCheckResult(
+        asset_key=["raw", table], check_name=name, passed=True, description=text
+    )
 
 
 tables = [_table(kind, table) for kind, table in TABLES.items()]

@@ -1,0 +1,148 @@
+"""ml/*: read features, call one model, write its table, show its card.
+
+Keep out: what a model does (`ml/`), who is champion (`learning.py`).
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from activations import programs
+from dagster_project import learning
+from dagster_project.resources import Workspace
+from ml import bandit, churn, lifetime_value, personas, plots, send_time
+from ml.cards import Refusal
+
+KINDS = {"python", "postgres"}
+
+
+@dg.asset(
+    key=["ml", "churn_scores"],
+    group_name="ml",
+    kinds=KINDS,
+    deps=[["features", "person_features"], ["features", "churn_labels"]],
+)
+def churn_scores(workspace: Workspace) -> dg.MaterializeResult:
+    """Probability that a buyer does not come back within the churn window, with reasons."""
+    features = learning.frame(workspace, "features.person_features")
+    labels = learning.frame(workspace, "features.churn_labels")
+    learned = learning.learn(
+        workspace, churn.MODEL, lambda at: churn.fit(features, labels, at), plots.of_churn
+    )
+    shown = learned.metadata()
+    if learned.champion is not None:
+        scores = churn.score(learned.champion, features, workspace.as_of)
+        shown["dagster/row_count"] = learning.write(workspace, "ml.churn_scores", scores)
+    return dg.MaterializeResult(metadata=shown)
+
+
+@dg.asset(
+    key=["ml", "lifetime_values"],
+    group_name="ml",
+    kinds=KINDS,
+    deps=[["features", "person_rfm"]],
+)
+def lifetime_values(workspace: Workspace) -> dg.MaterializeResult:
+    """Orders and revenue expected of each buyer over the next year (BG/NBD, Gamma-Gamma)."""
+    rfm = learning.frame(workspace, "features.person_rfm")
+    learned = learning.learn(
+        workspace,
+        lifetime_value.MODEL,
+        lambda at: lifetime_value.fit(rfm, at),
+        plots.of_lifetime_value,
+    )
+    shown = learned.metadata()
+    if learned.champion is not None:
+        values = lifetime_value.score(learned.champion, rfm, workspace.as_of)
+        shown["dagster/row_count"] = learning.write(workspace, "ml.lifetime_values", values)
+    return dg.MaterializeResult(metadata=shown)
+
+
+@dg.multi_asset(
+    name="personas",
+    specs=[
+        dg.AssetSpec(
+            ["ml", name],
+            group_name="ml",
+            kinds=KINDS,
+            deps=[["features", "person_features"]],
+            description=text,
+        )
+        for name, text in {
+            "personas": "Groups of persons who behave alike, with names that they keep.",
+            "person_personas": "The persona of each buyer and active visitor; null in between.",
+        }.items()
+    ],
+)
+def persona_tables(workspace: Workspace) -> Iterator[dg.MaterializeResult]:
+    """Discover personas weekly, assign them daily."""
+    features = learning.frame(workspace, "features.person_features")
+    assigned = learning.frame(workspace, "ml.person_personas")
+    known = learning.frame(workspace, "ml.personas")
+    learned = learning.learn(
+        workspace,
+        personas.MODEL,
+        lambda at: personas.fit(features, at, assigned, known),
+        plots.of_personas,
+    )
+    if learned.champion is not None:
+        learning.write(workspace, "ml.personas", learned.champion.personas)
+        rows = personas.score(learned.champion, features, workspace.as_of)
+        learning.write(workspace, "ml.person_personas", rows)
+    yield dg.MaterializeResult(asset_key=["ml", "personas"], metadata=learned.metadata())
+    yield dg.MaterializeResult(asset_key=["ml", "person_personas"])
+
+
+@dg.multi_asset(
+    name="send_times",
+    specs=[
+        dg.AssetSpec(
+            ["ml", name],
+            group_name="ml",
+            kinds=KINDS,
+            deps=[["features", "send_time_responses"], ["ml", "person_personas"]],
+            description=text,
+        )
+        for name, text in {
+            "send_times": "Response probability by local hour of week, for persons with history.",
+            "send_time_priors": "The same for everybody else, by persona and over all.",
+        }.items()
+    ],
+)
+def send_time_tables(workspace: Workspace) -> Iterator[dg.MaterializeResult]:
+    """When people answer: curves by person, persona and population."""
+    responses = learning.frame(workspace, "features.send_time_responses")
+    persona_of = learning.frame(workspace, "ml.person_personas")
+    learned = send_time.fit(responses, persona_of, workspace.as_of)
+    is_published = not isinstance(learned, Refusal)
+    learning.record(workspace, learned.card, is_champion=is_published)
+    shown = learning.Learned(None, learned.card, {}).metadata()
+    if is_published:
+        learning.write(workspace, "ml.send_times", learned.times)
+        learning.write(workspace, "ml.send_time_priors", learned.priors)
+        everybody = learned.priors[learned.priors["persona_id"].isna()]
+        for channel, curve in zip(everybody["channel"], everybody["probabilities"], strict=True):
+            shown[f"when_{channel}"] = learning.picture(plots.send_time_heat_map(curve))
+    yield dg.MaterializeResult(asset_key=["ml", "send_times"], metadata=shown)
+    yield dg.MaterializeResult(asset_key=["ml", "send_time_priors"])
+
+
+@dg.asset(
+    key=["ml", "bandit_posteriors"],
+    group_name="ml",
+    kinds=KINDS,
+    deps=[["marts", "bandit_feedback"]],
+)
+def bandit_posteriors(workspace: Workspace) -> dg.MaterializeResult:
+    """What each arm earns, by program and persona, from decisions whose reward has matured."""
+    loaded = programs.load_all(workspace.settings.programs)
+    arms = {program.program: program.arm_names for program in loaded}
+    feedback = learning.frame(workspace, "marts.bandit_feedback")
+    learned = bandit.posteriors(feedback, arms, workspace.as_of)
+    learning.record(workspace, learned.card, is_champion=True)
+    learning.write(workspace, "ml.bandit_posteriors", learned.frame)
+    shown = learning.Learned(None, learned.card, {}).metadata()
+    house = learned.frame[learned.frame["persona_id"].isna()]
+    for program, rows in house.groupby("program"):
+        shown[f"arms_of_{program}"] = learning.picture(plots.bandit_posteriors(rows))
+    return dg.MaterializeResult(metadata=shown)
