@@ -164,7 +164,7 @@ def _card(seed: int, row: dict[str, Any]) -> crm.Row:
     first = FIRST_NAMES[pick % len(FIRST_NAMES)]
     last = LAST_NAMES[(pick >> 8) % len(LAST_NAMES)]
     plain_name = f"{first}.{last}".lower().translate(PLAIN)
-    phone = f"+4477009{(pick >> 20) % 100_000:05d}" if pick % 10 < 7 else ""
+    phone = f"+447400{(pick >> 20) % 1_000_000:06d}" if pick % 10 < 7 else ""
     return {
         "contact_id": customer,
         "email": f"{plain_name}.{customer}@{MAIL_DOMAINS[(pick >> 16) % len(MAIL_DOMAINS)]}",

@@ -60,7 +60,8 @@ def issue(seed: int, first_row: int, people: People, settled: list[Card]) -> lis
         card = _card(seed, row, place, chances[index], picks[index])
         partner = int(people["household"][index])
         if partner >= 0:
-            card = _moved_in(card, settled[partner], shares_mail=chances[index, 0] < 0.45)
+            home = settled[partner] if partner < first_row else cards[partner - first_row]
+            card = _moved_in(card, home, shares_mail=chances[index, 0] < 0.45)
         if settled and chances[index, 1] < 0.004:
             card["phone"] = settled[int(picks[index, 0]) % len(settled)]["phone"]
         if chances[index, 2] > 0.9993:

@@ -50,6 +50,13 @@ def iso(seconds: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def recorded_until(rows: list[Row], column: str, until: float) -> tuple[list[Row], list[Row]]:
+    """Part rows into those recorded until an instant, in order of time, and those to come."""
+    rows = sorted(rows, key=lambda row: row[column])
+    bound = iso(until)
+    return [r for r in rows if r[column] <= bound], [r for r in rows if r[column] > bound]
+
+
 def contact_rows(world: World, signups: Iterable[tuple[int, float]]) -> list[Row]:
     """Return the CRM cards of people who signed up, (row, seconds) each, some twice."""
     rows = []

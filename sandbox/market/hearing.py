@@ -119,21 +119,21 @@ def _plan_visits(
     """Plan the landing visits of clicks and the purchases that come later."""
     lived_until = world.day_start(world.lived_days).timestamp()
     at_once = {index for index, _, clicked in answers.purchases if clicked}
-    visits: list[tuple[int, float, int, bool]] = []
-    for index, at in answers.clicks:
-        visits.append((index, at, BUY if index in at_once else BROWSE, True))
-    visits += [(index, at, BUY, False) for index, at, clicked in answers.purchases if not clicked]
-    visits = [visit for visit in visits if people[visit[0]] >= 0]
-    if not visits:
+    plans: list[tuple[int, float, int, bool]] = []
+    for click, moment in answers.clicks:
+        plans.append((click, moment, BUY if click in at_once else BROWSE, True))
+    plans += [(said, moment, BUY, False) for said, moment, now in answers.purchases if not now]
+    plans = [plan for plan in plans if people[plan[0]] >= 0]
+    if not plans:
         return
     # A day that was lived already cannot be changed; what it missed happens right after.
-    at = np.array([max(visit[1], lived_until) for visit in visits])
-    index = np.array([visit[0] for visit in visits])
+    at = np.array([max(plan[1], lived_until) for plan in plans])
+    index = np.array([plan[0] for plan in plans])
     planned = _message_visits(world, messages, people[index], index, at)
-    linked = np.array([visit[3] for visit in visits])
-    intent = np.array([visit[2] for visit in visits])
+    linked = np.array([plan[3] for plan in plans])
+    intent = np.array([plan[2] for plan in plans])
     rng = generator(world.seed, "visits", world.lived_days + 50_000)
-    carts = (intent == BROWSE) & (rng.random(len(visits)) < 0.25)
+    carts = (intent == BROWSE) & (rng.random(len(plans)) < 0.25)
     planned["intent"] = np.where(carts, CART, intent).astype(np.int8)
     planned["source"] = np.where(linked, planned["source"], 0)
     planned["tag"] = np.where(linked, planned["tag"], -1)

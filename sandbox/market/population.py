@@ -173,16 +173,19 @@ def joined(people: People, newcomers: People) -> People:
     return {name: np.concatenate([people[name], newcomers[name]]) for name in people}
 
 
-def households(rng: np.random.Generator, newcomers: People, settled: np.ndarray) -> None:
+def households(
+    rng: np.random.Generator, newcomers: People, settled: np.ndarray, first_row: int
+) -> None:
     """Let a few newcomers move in with settled people (row numbers), sharing a device.
 
-    Writes `household` and `shares_device` of the newcomers in place.
+    Writes `household` and `shares_device` of the newcomers in place; they begin at `first_row`,
+    and nobody moves in with somebody behind them.
     """
     count = len(newcomers["born_day"])
     if len(settled) == 0 or count == 0:
         return
-    moves_in = rng.random(count) < 0.05
     partner = settled[rng.integers(0, len(settled), count)]
+    moves_in = (rng.random(count) < 0.07) & (partner < first_row + np.arange(count))
     newcomers["household"] = np.where(moves_in, partner, -1)
     newcomers["shares_device"] = moves_in & (rng.random(count) < 0.6)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from sandbox.market import goods, orders, zones
 from sandbox.market.draws import generator
-from sandbox.market.world import BROWSE, BUY, CART, LOOKER, TICKET, Columns, World, stacked
+from sandbox.market.world import BROWSE, BUY, CART, LOOKER, TICKET, Columns, World, empty, stacked
 
 PAGE, SIGNED_UP, IDENTIFY, ALIAS, LIST, VIEWED, ADDED, CHECKOUT, ORDER, REFUNDED, TICKETED = range(
     11
@@ -44,7 +44,7 @@ class Told:
 
     def events(self) -> Columns:
         """Return all events in the order they were received."""
-        together = stacked(self.parts)
+        together = stacked([empty(EVENT_TYPES), *self.parts])
         order = np.lexsort((together["key"], together["received"]))
         return {name: values[order] for name, values in together.items()}
 

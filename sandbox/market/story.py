@@ -150,6 +150,7 @@ def _first_day(simulation: Simulation, epoch: datetime, currency: str) -> tuple[
     count = round(simulation.people * life.RESIDENT_SHARE)
     rng = generator(simulation.seed, "population", -1)
     people = population.residents(rng, count)
+    population.households(rng, people, np.arange(count), first_row=0)
     scale = simulation.people / 5_000
     world = World(
         seed=simulation.seed,
@@ -245,13 +246,19 @@ def _flush_tables(
     first = start.date() if first_time else start.date() + timedelta(days=1)
     until = as_of.timestamp()
     rates = goods.rate_rows(world.seed, world.currency, first, as_of.date())
+    contacts, world.late_contacts = crm.recorded_until(
+        world.late_contacts + period.contacts, "updated_at", until
+    )
+    consents, world.late_consents = crm.recorded_until(
+        world.late_consents + period.consents, "recorded_at", until
+    )
     deals = crm.deal_rows(world, float("-inf") if first_time else since.timestamp(), until)
-    truth.write_consents(folder, name, period.consents, float("-inf") if first_time else until)
+    truth.write_consents(folder, name, consents, float("-inf") if first_time else until)
     truth.write_consents(folder, f"{name}-goodbyes", period.goodbyes, until)
     truth.write_ads(world, folder, name, period.bought)
     contents = {
-        "crm_contacts": table(crm.CONTACT_COLUMNS, period.contacts),
-        "crm_consents": table(crm.CONSENT_COLUMNS, period.consents),
+        "crm_contacts": table(crm.CONTACT_COLUMNS, contacts),
+        "crm_consents": table(crm.CONSENT_COLUMNS, consents),
         "crm_deals": table(crm.DEAL_COLUMNS, deals),
         "ad_spend": table(crm.SPEND_COLUMNS, period.spend),
         "currency_rates": table(crm.RATE_COLUMNS, rates),

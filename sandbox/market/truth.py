@@ -144,9 +144,10 @@ def write_identifiers(world: World, folder: Path, period: str, told: Told, event
         for landing in told.landings
         if landing["visitor"] < LOOKER and (click := click_id(world.seed, landing))
     ]
-    clicks = pa.table(list(zip(*rows, strict=True)) if rows else [[]] * 5,
-                      names=list(IDENTIFIER_COLUMNS)) if rows else None  # fmt: skip
-    tables = [shown] if clicks is None else [shown, clicks.cast(shown.schema)]
+    tables = [shown]
+    if rows:
+        parts = [list(part) for part in zip(*rows, strict=True)]
+        tables.append(pa.table(parts, names=list(IDENTIFIER_COLUMNS)).cast(shown.schema))
     _write(pa.concat_tables(tables), folder, f"identifiers/{period}")
 
 

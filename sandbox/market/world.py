@@ -80,8 +80,9 @@ class World:
     """Everything the market remembers. Mutable: a day changes it in place.
 
     `lived_days` counts the whole market days simulated; `told_until` is the instant up to which
-    landing files have been written. Events that arrive later wait in `late_lines` (segment) and
-    `late_webhooks` (provider events) as (received seconds, JSON text).
+    landing files have been written. What arrives later waits: in `late_lines` (segment) and
+    `late_webhooks` (provider events) as (received seconds, JSON text), in `late_contacts` and
+    `late_consents` as rows.
     """
 
     seed: int
@@ -101,6 +102,8 @@ class World:
     chores: Columns = field(default_factory=lambda: empty(CHORE_TYPES))
     late_lines: list[tuple[float, str]] = field(default_factory=list)
     late_webhooks: list[tuple[float, str]] = field(default_factory=list)
+    late_contacts: list[dict[str, Any]] = field(default_factory=list)
+    late_consents: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def scale(self) -> float:
@@ -131,6 +134,8 @@ SCALARS: Final = (
     "tags",
     "late_lines",
     "late_webhooks",
+    "late_contacts",
+    "late_consents",
 )
 
 

@@ -38,11 +38,11 @@ class Place:
 
 
 PLACES: Final = (
-    Place("GB", "Europe/London", 0.30, "GBP", 1.16, "en-GB", "UK GDPR", "+4477009", 5,
+    Place("GB", "Europe/London", 0.30, "GBP", 1.16, "en-GB", "UK GDPR", "+447400", 6,
           ("London", "Leeds", "Bristol", "Cardiff"), "England"),
     Place("DE", "Europe/Berlin", 0.24, "EUR", 1.0, "de-DE", "GDPR", "+49151", 8,
           ("Berlin", "Hamburg", "Köln", "München"), "DE"),
-    Place("FR", "Europe/Paris", 0.14, "EUR", 1.0, "fr-FR", "GDPR", "+336", 8,
+    Place("FR", "Europe/Paris", 0.14, "EUR", 1.0, "fr-FR", "GDPR", "+3361", 7,
           ("Paris", "Lyon", "Nantes", "Orléans"), "FR"),
     Place("US", "America/New_York", 0.14, "USD", 0.92, "en-US", "TCPA", "+1212555", 4,
           ("New York", "Boston", "Albany"), "NY"),
@@ -50,7 +50,7 @@ PLACES: Final = (
           ("Chicago", "Madison"), "IL"),
     Place("US", "America/Los_Angeles", 0.07, "USD", 0.92, "en-US", "TCPA", "+1415555", 4,
           ("San Francisco", "Oakland"), "CA"),
-    Place("AU", "Australia/Sydney", 0.05, "AUD", 0.60, "en-AU", "Spam Act", "+614", 8,
+    Place("AU", "Australia/Sydney", 0.05, "AUD", 0.60, "en-AU", "Spam Act", "+61412", 6,
           ("Sydney", "Newcastle"), "NSW"),
 )  # fmt: skip
 SHARES: Final = np.array([place.share for place in PLACES])
