@@ -1,3 +1,12 @@
+with events as (
+    select
+        *,
+        context #>> '{page,url}' as page_url,
+        nullif(context #>> '{page,referrer}', '') as referrer_url
+    from {{ source('raw', 'events') }}
+    where occurred_at <= {{ as_of() }}
+)
+
 select
     event_id,
     source,
@@ -6,26 +15,69 @@ select
     occurred_at,
     received_at,
     batch_id,
+    properties,
+
+    -- identifiers; an alias names the id that a person carried before, which browsers make up
     user_id,
     identifiers ->> 'crm_contact_id' as crm_contact_id,
     email,
     phone,
     device_id,
     anonymous_id,
-    -- An alias names the id that a person carried before; browsers make those up.
     identifiers ->> 'previous_id' as previous_anonymous_id,
     identifiers ->> 'ad_click_id' as ad_click_id,
+
+    -- orders; a shop's own numbers come as text now and then
     order_id,
     revenue_amount,
     currency,
-    properties,
-    context #>> '{page,url}' as page_url,
-    context #>> '{page,referrer}' as referrer_url,
+    case when order_id is not null then properties ->> 'coupon' end as coupon,
+    case
+        when order_id is not null and properties ->> 'discount' ~ '^[0-9]+([.][0-9]+)?$'
+            then (properties ->> 'discount')::numeric
+    end as discount_amount,
+    case when order_id is not null then (
+        select sum(case
+            when jsonb_typeof(product -> 'quantity') = 'number'
+                then (product ->> 'quantity')::numeric
+            else 1
+        end)
+        from jsonb_path_query(properties, '$.products[*]') as product
+    ) end as item_count,
+    case when order_id is not null then array(
+        select distinct product ->> 'product_id'
+        from jsonb_path_query(properties, '$.products[*]') as product
+        where product ->> 'product_id' is not null
+        order by 1
+    ) end as product_ids,
+
+    -- where and how
+    page_url,
+    substring(page_url from '^[a-zA-Z]+://[^/?#]+([^?#]*)') as page_path,
+    lower(substring(page_url from '^[a-zA-Z]+://(?:www\.)?([^/?#:]+)')) as page_domain,
+    lower(substring(referrer_url from '^[a-zA-Z]+://(?:www\.)?([^/?#:]+)')) as referrer_domain,
     context ->> 'userAgent' as user_agent,
     context ->> 'timezone' as time_zone,
     context ->> 'locale' as locale,
-    context #>> '{campaign,source}' as campaign_source,
-    context #>> '{campaign,medium}' as campaign_medium,
-    context #>> '{campaign,name}' as campaign_name
-from {{ source('raw', 'events') }}
-where occurred_at <= {{ as_of() }}
+
+    -- campaign, from the address or as the tracker parsed it
+    {% for utm, key in [('source', 'source'), ('medium', 'medium'), ('campaign', 'name')] -%}
+    nullif(lower(coalesce(
+        case
+            when page_url like '%utm_{{ utm }}=%'
+                then substring(page_url from '[?&]utm_{{ utm }}=([^&#]*)')
+        end,
+        context #>> '{campaign,{{ key }}}'
+    )), '') as utm_{{ utm }},
+    {% endfor -%}
+    case
+        when page_url like '%clid=%' or page_url like '%braid=%'
+            then substring(page_url from '[?&](gclid|gbraid|wbraid|fbclid|ttclid|msclkid)=')
+    end as click_id_type,
+    case
+        when page_url like '%clid=%' or page_url like '%braid=%'
+            then substring(
+                page_url from '[?&](?:gclid|gbraid|wbraid|fbclid|ttclid|msclkid)=([^&#]+)'
+            )
+    end as click_id
+from events

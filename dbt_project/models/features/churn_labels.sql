@@ -1,0 +1,37 @@
+{{ config(materialized='view') }}
+
+with snapshots as (
+    select
+        built.person_id,
+        built.as_of,
+        built.as_of + make_interval(days => {{ var('churn_window_days') }}) as window_ends_at
+    from {{ ref('int_person_features_built') }} as built
+    where built.snapshot <> 'latest'
+),
+
+sales as (
+    select
+        person_id,
+        ordered_at,
+        lag(ordered_at, 1, '-infinity') over (
+            partition by person_id order by ordered_at, order_id
+        ) as previous_ordered_at
+    from {{ ref('orders') }}
+    where kind = 'sale' and not is_stock_adjustment and person_id is not null
+)
+
+-- The first order after a snapshot is the one whose predecessor lies at or before it.
+select
+    snapshots.person_id,
+    snapshots.as_of,
+    sales.ordered_at is null as is_churned
+from snapshots
+left join sales
+    on
+        snapshots.person_id = sales.person_id
+        and sales.previous_ordered_at <= snapshots.as_of
+        and sales.ordered_at > snapshots.as_of
+        and sales.ordered_at <= snapshots.window_ends_at
+where
+    snapshots.window_ends_at <= {{ as_of() }}
+    and snapshots.as_of > {{ as_of() }} - make_interval(weeks => {{ var('snapshot_weeks') }})

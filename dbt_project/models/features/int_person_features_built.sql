@@ -1,0 +1,108 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_touched_persons',
+    unique_key=['person_id', 'snapshot'],
+    contract={'enforced': false},
+    indexes=[{'columns': ['person_id', 'snapshot'], 'unique': true}, {'columns': ['batch_id']}],
+    post_hook="{{ distributed_by('person_id') }}",
+) }}
+{%- set sums_by_window = {
+    7: ['session_count'],
+    30: [
+        'order_count', 'net_revenue_amount', 'session_count', 'page_view_count',
+        'product_view_count', 'cart_add_count', 'checkout_count', 'email_delivered_count',
+        'sms_delivered_count'
+    ],
+    90: [
+        'order_count', 'net_revenue_amount', 'session_count', 'email_open_count',
+        'email_click_count', 'sms_click_count', 'support_ticket_count'
+    ],
+    365: ['order_count', 'net_revenue_amount'],
+} %}
+
+with origins as (
+    select * from {{ ref('int_person_origins') }}
+),
+
+accumulated as (
+    select * from {{ ref('int_person_days_accumulated') }}
+),
+
+workspace as (
+    select
+        stg_raw__workspace.*,
+        as_of at time zone time_zone as local_as_of
+    from {{ ref('stg_raw__workspace') }} as stg_raw__workspace
+),
+
+touched as (
+    {{ touched_persons() }}
+),
+
+mondays as (
+    select
+        monday::date as monday,
+        monday::timestamp at time zone workspace.time_zone as as_of
+    from workspace
+    cross join lateral generate_series(
+        date_trunc('week', workspace.local_as_of)
+        - make_interval(weeks => {{ var('snapshot_weeks') - 1 }}),
+        workspace.local_as_of,
+        '7 days'
+    ) as monday
+),
+
+-- Today for everybody; a new Monday for every buyer; past Mondays for those who were touched.
+points as (
+    select
+        origins.*,
+        'latest' as snapshot,
+        workspace.as_of,
+        (workspace.local_as_of - interval '1 microsecond')::date as date
+    from origins
+    cross join workspace
+    union all
+    select
+        origins.*,
+        mondays.monday::text as snapshot,
+        mondays.as_of,
+        mondays.monday - 1 as date
+    from origins
+    inner join mondays on origins.first_order_at < mondays.as_of
+    {% if is_incremental() %}
+    where
+        origins.person_id in (select touched.person_id from touched)
+        or mondays.monday::text > (
+            select coalesce(max(own.snapshot), '')
+            from {{ this }} as own
+            where own.snapshot <> 'latest'
+        )
+    {% endif %}
+)
+
+select
+    points.*,
+    latest.last_active_at,
+    latest.last_order_at,
+    {%- for measure in [
+        'order_count', 'net_revenue_amount', 'revenue_amount', 'refund_amount',
+        'discount_amount', 'new_product_count'
+    ] %}
+    coalesce(latest.{{ measure }}, 0) as {{ measure }},
+    {%- endfor %}
+    {%- for days, measures in sums_by_window.items() %}
+    {%- set outer_loop = loop %}
+    {%- for measure in measures %}
+    coalesce(latest.{{ measure }}, 0) - coalesce(before_{{ days }}d.{{ measure }}, 0)
+        as {{ measure }}_{{ days }}d{{ "," if not (outer_loop.last and loop.last) }}
+    {%- endfor %}
+    {%- endfor %}
+from points
+{% for days in [0, 7, 30, 90, 365] -%}
+left join lateral (
+    select * from accumulated
+    where accumulated.person_id = points.person_id and accumulated.date <= points.date - {{ days }}
+    order by accumulated.date desc
+    limit 1
+) as {{ "before_" ~ days ~ "d" if days else "latest" }} on true
+{% endfor %}

@@ -1,0 +1,80 @@
+{{ config(
+    indexes=[{'columns': ['person_id', 'channel', 'address'], 'unique': true}],
+    post_hook="{{ distributed_by('person_id') }}",
+) }}
+
+with identifiers as (
+    select * from {{ ref('person_identifiers') }}
+),
+
+edges as (
+    select * from {{ ref('edges') }}
+    where verdict = 'accepted'
+),
+
+profiles as (
+    select * from {{ ref('profiles') }}
+),
+
+workspace as (
+    select * from {{ ref('stg_raw__workspace') }}
+),
+
+addresses as (
+    select
+        person_id,
+        identifier_type,
+        identifier_value,
+        case identifier_type when 'email' then 'email' else 'sms' end as channel,
+        first_seen_at,
+        last_seen_at
+    from identifiers
+    where identifier_type in ('email', 'phone') and not is_shared
+),
+
+-- An account or a card vouches for an address; what was only typed into a form may be a slip.
+vouched as (
+    select right_type as address_type, right_value as address, first_seen_at
+    from edges
+    where left_type in ('crm_contact_id', 'user_id')
+    union all
+    select left_type, left_value, first_seen_at
+    from edges
+    where right_type in ('crm_contact_id', 'user_id')
+),
+
+verified as (
+    select
+        addresses.person_id,
+        addresses.channel,
+        addresses.identifier_value as address,
+        addresses.first_seen_at,
+        addresses.last_seen_at,
+        min(vouched.first_seen_at) as verified_at
+    from addresses
+    left join vouched
+        on
+            addresses.identifier_type = vouched.address_type
+            and addresses.identifier_value = vouched.address
+    group by
+        addresses.person_id, addresses.channel, addresses.identifier_value,
+        addresses.first_seen_at, addresses.last_seen_at
+)
+
+select
+    verified.person_id,
+    verified.channel,
+    verified.address,
+    {{ address_hash('verified.address') }} as address_hash,
+    verified.first_seen_at,
+    verified.verified_at,
+    row_number() over (
+        partition by verified.person_id, verified.channel
+        order by verified.verified_at is null, verified.last_seen_at desc nulls last,
+            verified.address
+    ) = 1 as is_primary,
+    coalesce(profiles.time_zone, workspace.time_zone) as time_zone,
+    profiles.locale
+from verified
+left join profiles on verified.person_id = profiles.person_id
+cross join workspace

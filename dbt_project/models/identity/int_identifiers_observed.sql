@@ -1,0 +1,81 @@
+with pairs as (
+    select * from {{ ref('int_identifier_pairs_counted') }}
+),
+
+rules as (
+    select * from {{ ref('identifier_rules') }}
+),
+
+blocked_values as (
+    select * from {{ ref('blocked_values') }}
+),
+
+identifiers as (
+    select
+        left_type as identifier_type,
+        left_value as identifier_value,
+        evidence_count,
+        first_seen_at,
+        last_seen_at
+    from pairs
+    where left_type = right_type and left_value = right_value
+),
+
+neighbours as (
+    select left_type, left_value, right_type as neighbour_type
+    from pairs
+    where left_type <> right_type
+    union all
+    select right_type, right_value, left_type
+    from pairs
+    where left_type <> right_type
+),
+
+-- Seen with more people than one person can be: a kiosk, a mailbox of a team, a lent telephone.
+shared as (
+    select distinct
+        neighbours.left_type as identifier_type,
+        neighbours.left_value as identifier_value
+    from neighbours
+    inner join rules as neighbour_rules
+        on neighbours.neighbour_type = neighbour_rules.identifier_type
+    inner join rules on neighbours.left_type = rules.identifier_type
+    where neighbour_rules.is_strong
+    group by
+        neighbours.left_type, neighbours.left_value, neighbours.neighbour_type,
+        rules.max_strong_neighbours
+    having count(*) > rules.max_strong_neighbours
+),
+
+blocked as (
+    select distinct
+        identifiers.identifier_type,
+        identifiers.identifier_value
+    from identifiers
+    inner join blocked_values
+        on
+            blocked_values.identifier_type in ('*', identifiers.identifier_type)
+            and identifiers.identifier_value ~* blocked_values.pattern
+)
+
+select
+    identifiers.identifier_type,
+    identifiers.identifier_value,
+    identifiers.evidence_count,
+    identifiers.first_seen_at,
+    identifiers.last_seen_at,
+    blocked.identifier_value is not null as is_blocked,
+    shared.identifier_value is not null as is_shared,
+    case
+        when blocked.identifier_value is not null then 'blocked_value'
+        when shared.identifier_value is not null then 'shared_identifier'
+    end as reason
+from identifiers
+left join blocked
+    on
+        identifiers.identifier_type = blocked.identifier_type
+        and identifiers.identifier_value = blocked.identifier_value
+left join shared
+    on
+        identifiers.identifier_type = shared.identifier_type
+        and identifiers.identifier_value = shared.identifier_value

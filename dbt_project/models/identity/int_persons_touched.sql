@@ -1,0 +1,69 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='person_id',
+    indexes=[{'columns': ['person_id'], 'unique': true}, {'columns': ['batch_id']}],
+    post_hook="{{ distributed_by('person_id') }}",
+) }}
+
+with sets as (
+    select * from {{ ref('int_identifier_sets_resolved') }}
+    where person_id is not null
+),
+
+foreign_orders as (
+    select orders.*
+    from {{ ref('orders') }} as orders
+    inner join {{ ref('stg_raw__workspace') }} as workspace
+        on orders.source_currency <> workspace.currency
+    where orders.person_id is not null
+),
+
+-- All that a person's rows are made of: whose events, how many, and what money was worth.
+evidence as (
+    select
+        person_id,
+        string_agg(set_id::text || ':' || evidence_count, ' ' order by set_id) as sets_seen
+    from sets
+    group by person_id
+),
+
+amounts as (
+    select
+        person_id,
+        sum(net_revenue_amount) as net_revenue_amount
+    from foreign_orders
+    group by person_id
+),
+
+current_persons as (
+    select
+        evidence.person_id,
+        md5(concat_ws(' ', evidence.sets_seen, amounts.net_revenue_amount))::uuid as fingerprint
+    from evidence
+    left join amounts on evidence.person_id = amounts.person_id
+),
+
+landed as (
+    select coalesce(max(batch_id), 0) as batch_id
+    from {{ ref('stg_raw__batches') }}
+)
+
+{% if is_incremental() %}
+-- A person who is gone keeps a row without fingerprint, so that the rows about them go too.
+select
+    coalesce(current_persons.person_id, before.person_id) as person_id,
+    current_persons.fingerprint,
+    landed.batch_id
+from current_persons
+full outer join {{ this }} as before on current_persons.person_id = before.person_id
+cross join landed
+where current_persons.fingerprint is distinct from before.fingerprint
+{% else %}
+select
+    current_persons.person_id,
+    current_persons.fingerprint,
+    landed.batch_id
+from current_persons
+cross join landed
+{% endif %}
