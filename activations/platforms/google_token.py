@@ -1,17 +1,19 @@
 """Access tokens for Google's APIs from a service account or a refresh token.
 
 Belongs here: the OAuth 2.0 token request (RFC 7523 and RFC 6749 section 6) and its answer.
-Keep out: storing tokens; which API is called with them.
+Keep out: storing tokens; which API is called with them. The one place of this folder with I/O.
 """
 
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import httpx
 from google.auth import crypt, jwt
 
-from activations.http import Answer, Request, Response
+from activations.http import Answer, Request, Response, send
 
 HOSTS = frozenset({"oauth2.googleapis.com"})
 TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address, not a secret
@@ -45,6 +47,16 @@ def token_request(credentials: str, now: datetime, token_url: str = TOKEN_URL) -
         raise ValueError(f"Google credentials of type {kind!r} cannot be used here")
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     return Request("POST", token_url, headers, urlencode(form).encode())
+
+
+def access_token(path: str, client: httpx.Client, now: datetime) -> str:
+    """Return an access token for the credential file at `path`, good for an hour.
+
+    `now` is the true time, not business time: Google refuses assertions of another hour.
+    Raises OSError for a missing file, ValueError for a refused credential.
+    """
+    credentials = Path(path).read_text(encoding="utf-8")
+    return parse_token(send(client, token_request(credentials, now)))
 
 
 def parse_token(answer: Answer) -> str:

@@ -62,7 +62,7 @@ MATCH_KEY_NAMES: Mapping[str, str] = {
 
 RETRY_CODES = frozenset({1, 2, 4, 17, 32, 341, 613, *range(80000, 80015)})
 AUTH_CODES = frozenset({3, 10, 102, 190, *range(200, 300)})
-GRAPH_ID = re.compile(r"[A-Za-z0-9_]+")
+GRAPH_ID = re.compile(r"[A-Za-z0-9_\-]+")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from urllib.parse import parse_qs
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -190,6 +191,21 @@ def test_a_service_account_signs_for_both_apis():
     assert claims["exp"] - claims["iat"] == 3600
     assert claims["scope"].split() == list(google_token.SCOPES)
     assert pem not in repr(request)
+
+
+def test_a_token_is_fetched_for_a_credential_file(tmp_path):
+    info = {"type": "authorized_user", "client_id": "i", "client_secret": "s",
+            "refresh_token": "r"}  # fmt: skip
+    (tmp_path / "key.json").write_text(json.dumps(info))
+    asked = []
+
+    def answer(request):
+        asked.append(str(request.url))
+        return httpx.Response(200, json={"access_token": "t"})
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        assert google_token.access_token(str(tmp_path / "key.json"), client, NOW) == "t"
+    assert asked == [google_token.TOKEN_URL]
 
 
 def test_a_refresh_token_is_exchanged_and_other_credentials_are_refused():
