@@ -137,7 +137,8 @@ def candidates(warehouse: Warehouse, program: Program, as_of: datetime) -> Candi
     one counts against the caps of a later one. Reads only.
     """
     facts = _read(warehouse, program, as_of)
-    zones = [_zone(row, program, facts) for row in facts.rows]
+    home = facts.home.time_zone
+    zones = [quiet_hours.zone_of(row["time_zone"], row["country"], home) for row in facts.rows]
     plan = _plan(facts, program, as_of, zones)
     earliest = [
         quiet_hours.planned_at(start, zone, deadline, None, avoid)
@@ -189,12 +190,6 @@ def _read(warehouse: Warehouse, program: Program, as_of: datetime) -> _Facts:
             library=library(connection, program.program),
             spendable_minor=wallet.spendable(connection, program.program, monthly, as_of),
         )
-
-
-def _zone(row: Row, program: Program, facts: _Facts) -> str:
-    points = (facts.addresses.get((row["person_id"], name)) for name in program.channels)
-    own = row["time_zone"] or next((p["time_zone"] for p in points if p and p["time_zone"]), None)
-    return quiet_hours.zone_of(own, row["country"], facts.home.time_zone)
 
 
 def _plan(facts: _Facts, program: Program, as_of: datetime, zones: list[str]) -> Plan:

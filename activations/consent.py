@@ -117,7 +117,7 @@ def suppress(
 def best_addresses(connection: Any, person_ids: list[str], at: datetime) -> list[dict[str, Any]]:
     """One address hash per person and channel: a usable one first, then the primary one.
 
-    Rows: person_id, channel, address_hash, is_granted, is_suppressed, time_zone, locale.
+    Rows: person_id, channel, address_hash, is_granted, is_suppressed.
     """
     hashes = connection.execute(
         f"select {HASH} as hashed from identity.contact_points as points"
@@ -130,8 +130,7 @@ def best_addresses(connection: Any, person_ids: list[str], at: datetime) -> list
         select distinct on (points.person_id, points.channel)
             points.person_id, points.channel, {HASH} as address_hash,
             coalesce(latest.status = 'granted', false) as is_granted,
-            suppressed.channel is not null as is_suppressed,
-            points.time_zone, points.locale
+            suppressed.channel is not null as is_suppressed
         from identity.contact_points as points
         left join latest
             on points.channel = latest.channel and {HASH} = latest.address_hash

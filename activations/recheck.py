@@ -28,7 +28,7 @@ FACTS = f"""
         messages.person_id as planned_person_id,
         coalesce(latest.status = 'granted', false) as is_granted,
         suppressed.channel is not null as is_suppressed,
-        coalesce(profiles.time_zone, points.time_zone) as time_zone, profiles.country
+        profiles.time_zone, profiles.country
     from delivery.messages as messages
     inner join delivery.decisions as decisions using (decision_id)
     left join unnest(%(absorbed)s::text[], %(survivors)s::text[]) as merged (absorbed, survivor)
@@ -41,14 +41,6 @@ FACTS = f"""
             and messages.address_hash = suppressed.address_hash
     left join identity.profiles as profiles
         on coalesce(merged.survivor, messages.person_id) = profiles.person_id
-    left join lateral (
-        select contact_points.time_zone from identity.contact_points
-        where
-            contact_points.person_id = coalesce(merged.survivor, messages.person_id)
-            and contact_points.channel = messages.channel
-        order by contact_points.is_primary desc, contact_points.address
-        limit 1
-    ) as points on true
     where messages.message_key = any(%(keys)s)
     order by messages.send_at, messages.message_key
 """
