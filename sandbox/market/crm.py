@@ -167,8 +167,8 @@ def changed_rows(world: World, day: int) -> list[Row]:
 
 
 def deal_rows(world: World, start: float, end: float) -> list[Row]:
-    """Return the wholesale enquiries whose stage changed in (start, end], as they then stand."""
-    rows = []
+    """Return the wholesale enquiries that changed in (start, end], as they stand at its end."""
+    rows: list[tuple[float, Row]] = []
     known = np.flatnonzero(world.people["signed_up_day"] > -9000)
     # Knuth's multiplicative hash picks 1.5 % of people, always the same.
     picked = known[(known * 2_654_435_761) % 2**32 < 0.015 * 2**32]
@@ -183,7 +183,8 @@ def deal_rows(world: World, start: float, end: float) -> list[Row]:
         for at, stage in ((steps[0], "enquiry"), (steps[1], "proposal"), (closed, last)):
             if start < at <= end:
                 rows.append((at, _deal(world.cards[person], created, stage, chance, at)))
-    return [row for _, row in sorted(rows, key=lambda item: (item[0], item[1]["deal_id"]))]
+    rows.sort(key=lambda item: (item[0], item[1]["deal_id"]))
+    return list({row["deal_id"]: row for _, row in rows}.values())
 
 
 def _win_chance(people: People, person: int) -> float:
