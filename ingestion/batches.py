@@ -145,6 +145,11 @@ def _load_file(
             result = _write(run, source, file.location, local)
     except IngestionError as error:
         return _failed(run, source, file.location, content_hash, str(error))
+    except psycopg.errors.UniqueViolation as error:
+        if error.diag.constraint_name != "batches_loaded_once":
+            raise
+        reason = "loaded by another run meanwhile"
+        return BatchResult(source.name, file.location, 0, 0, 0, 0, "already_loaded", reason)
     except psycopg.DataError as error:
         # The server's message quotes the row; its class and column do not.
         column = f" in column {error.diag.column_name}" if error.diag.column_name else ""

@@ -18,6 +18,7 @@ from ingestion.results import FileError, Reject
 # 64 MiB within 3 %) and cost memory, since two chunks are in flight.
 BLOCK_BYTES = 32 << 20
 PARQUET_ROWS = 50_000
+NEWLINE, CARRIAGE_RETURN = 10, 13
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,16 @@ def _text_chunks(file: files.LocalFile) -> Iterator[LineChunk]:
 
 def _cut(block: bytes, first: int) -> tuple[LineChunk, int]:
     data = block if block.endswith(b"\n") else block + b"\n"
-    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10) + 1
+    characters = np.frombuffer(data, dtype=np.uint8)
+    ends = np.flatnonzero(characters == NEWLINE) + 1
     offsets = np.concatenate([[0], ends]).astype(np.int32)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
     lines = pa.StringArray.from_buffers(len(ends), *buffers[1:])
     numbers = np.arange(first, first + len(ends), dtype=np.int64)
-    # A newline inside JSON is white space, so it may stay; a line of white space is no row.
-    keep = np.diff(offsets) > 2
+    # The newline may stay, since JSON ends in white space; a line of nothing else is no row.
+    lengths = np.diff(offsets)
+    is_bare = (lengths == 2) & (characters[offsets[:-1]] == CARRIAGE_RETURN)
+    keep = (lengths > 1) & ~is_bare
     rejects: list[Reject] = []
     if not _is_utf8(data):
         bad = [i for i in np.flatnonzero(keep).tolist() if not _is_utf8(_line(data, offsets, i))]

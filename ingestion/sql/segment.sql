@@ -33,8 +33,11 @@ select
     coalesce(message.receivedAt, message.sentAt) as given_received_at,
     try_cast(coalesce(message.timestamp, message.originalTimestamp) as timestamptz) as occurred_at,
     try_cast(coalesce(message.receivedAt, message.sentAt) as timestamptz) as received_at,
-    message.traits::varchar as traits,
-    message.properties::varchar as properties,
+    case
+        when left(message.properties::varchar, 1) <> '{' then 'properties'
+        when left(message.traits::varchar, 1) <> '{' then 'traits'
+        when left(message.context::varchar, 1) <> '{' then 'context'
+    end as part_that_is_no_object,
     message.context::varchar as context,
     coalesce(message.properties, message.traits)::varchar as stored_properties,
     json_extract_string(coalesce(message.properties, message.traits), [
@@ -71,7 +74,8 @@ with types as (
 
 valued as (
     select
-        extracted.*,
+        -- The documents stay behind: copying them once more took a tenth of the time.
+        extracted.* exclude (context, stored_properties),
         types.type,
         case
             when given_channel in ('web', 'mobile', 'server') then given_channel
@@ -120,9 +124,7 @@ select
         when occurred_at > received_at + interval 15 minutes then 'future_event'
         when left(user_id, 1) in ('{', '[') then 'wrong_type: userId'
         when left(anonymous_id, 1) in ('{', '[') then 'wrong_type: anonymousId'
-        when left(properties, 1) <> '{' then 'wrong_type: properties'
-        when left(traits, 1) <> '{' then 'wrong_type: traits'
-        when left(context, 1) <> '{' then 'wrong_type: context'
+        when part_that_is_no_object is not null then 'wrong_type: ' || part_that_is_no_object
         when revenue is not null and not is_decimal(revenue) then 'wrong_type: revenue'
         when currency is not null and not list_contains(getvariable('currencies'), currency)
             then 'unknown_currency'
