@@ -5,7 +5,8 @@ Belongs here: which configuration leads to drafting. Keep out: words, lint, appr
 
 from typing import Any
 
-from activations import programs, variants
+from activations import drafts, programs, variants
+from dagster_project import learning
 from dagster_project.resources import Workspace
 
 
@@ -16,4 +17,14 @@ def publish(workspace: Workspace) -> dict[str, Any]:
     changed = variants.publish_templates(
         workspace.warehouse, loaded, settings.brand, workspace.as_of
     )
-    return {"changed": changed}
+    writer = drafts.open_writer(settings.secrets)
+    if writer is None:
+        return {"changed": changed, "drafts": "no language model is configured"}
+    personas = learning.frame(workspace, "ml.personas")
+    alive = personas[personas["retired_at"].isna()].to_dict("records")
+    brand, as_of = settings.brand, workspace.as_of
+    count = sum(
+        drafts.draft(workspace.warehouse, program, brand, writer, as_of, alive)
+        for program in loaded
+    )
+    return {"changed": changed, "drafts": count}

@@ -11,6 +11,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,6 +135,7 @@ class _Config(_Section):
     mode: Literal["sandbox", "dry_run", "live"] = "sandbox"
     brand: BrandSettings = BrandSettings()
     simulation: SimulationSettings | None = None
+    daily_ad_budget_limit: Decimal | None = Field(default=None, gt=0)
 
     @field_validator("as_of")
     @classmethod

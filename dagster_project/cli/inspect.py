@@ -50,7 +50,7 @@ def sql(
 
 @app.command()
 def explain(
-    person: Annotated[str, typer.Argument(help="A person_id, or its first characters.")],
+    person: Annotated[str, typer.Argument(help="A person_id.")],
     config: Config = None,
 ) -> None:
     """One person's story: identifiers, chronology, scores, decisions, messages, money."""

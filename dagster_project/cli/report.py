@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from activations.audit import Verification
+from activations.explain import Story
 from dagster_project.loop import Day
 from warehouse import Settings, Warehouse
 from warehouse.diagnosis import Finding
@@ -92,9 +94,14 @@ def scorecard(console: Console, card: Mapping[str, Any]) -> None:
         console.print(f"  {name}: {reason}", style="yellow", highlight=False)
 
 
-def audit(console: Console, verdict: Any) -> None:
+def audit(console: Console, verdict: Verification) -> None:
     """The audit chain's verdict and head."""
-    console.print(str(verdict), markup=False, highlight=False, soft_wrap=True)
+    if verdict.is_intact:
+        text = f"intact, {verdict.entries} entries"
+    else:
+        text = f"BROKEN at entry {verdict.broken_at}: {verdict.reason}"
+    console.print(f"audit chain: {text}", style="green" if verdict.is_intact else "bold red")
+    console.print(f"head {verdict.head}", highlight=False, soft_wrap=True)
 
 
 def reviews(console: Console, waiting: Rows) -> None:
@@ -104,10 +111,14 @@ def reviews(console: Console, waiting: Rows) -> None:
     _table(console, "Waiting", waiting)
 
 
-def story(console: Console, sections: Mapping[str, Rows]) -> None:
-    """One person's story, section by section."""
-    for title, rows in sections.items():
-        _table(console, title, rows)
+def story(console: Console, told: Story) -> None:
+    """One person's story, part by part."""
+    console.rule(f"person {told.person_id}")
+    if told.absorbed:
+        console.print(f"absorbed: {', '.join(told.absorbed)}", highlight=False)
+    for name, rows in vars(told).items():
+        if name not in ("person_id", "absorbed"):
+            _table(console, name.capitalize(), rows)
 
 
 def _table(console: Console, title: str, rows: Rows) -> None:

@@ -4,10 +4,12 @@ Keep out: what a decision changes (`activations.reviews`).
 """
 
 import getpass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from activations import reviews
 from dagster_project.cli import report
 from dagster_project.cli.app import Config, app, console, settings_of
 from warehouse import business_time, open_warehouse
@@ -22,9 +24,7 @@ Note = Annotated[str, typer.Option(help="Why; kept with the decision.")]
 @review_app.command("list")
 def list_open(config: Config = None) -> None:
     """What waits."""
-    from activations import reviews
-
-    report.reviews(console, reviews.waiting(open_warehouse(settings_of(config))))
+    report.reviews(console, reviews.open_reviews(open_warehouse(settings_of(config))))
 
 
 @review_app.command()
@@ -39,11 +39,17 @@ def reject(review: Review, note: Note = "", config: Config = None) -> None:
     _decide(review, "rejected", note, config)
 
 
-def _decide(review: str, decision: str, note: str, config: Config) -> None:
-    from activations import reviews
-
+def _decide(prefix: str, decision: reviews.Decision, note: str, config: Path | None) -> None:
     warehouse = open_warehouse(settings_of(config))
     with warehouse.locked():
         as_of = business_time.current(warehouse)
-        decided = reviews.decide(warehouse, review, decision, getpass.getuser(), note, as_of)
-    console.print(f"{decided} {decision}")
+        found = [r for r in reviews.open_reviews(warehouse) if r["review_id"].startswith(prefix)]
+        if as_of is None or len(found) != 1:
+            raise reviews.ReviewError(
+                f"{len(found)} open reviews begin with {prefix}; `loopdrive review list` has them"
+            )
+        row = found[0]
+        reviews.decide(
+            warehouse, row["review_id"], decision, getpass.getuser(), as_of, row["seen"], note
+        )
+    console.print(f"{row['kind']} {row['subject_id']} {decision}", highlight=False)
