@@ -23,7 +23,11 @@ COLUMNS = [
 PRIOR_MEAN = 0.05
 PRIOR_DECISIONS = 2.0
 """A program's first guess at its mean reward, worth this many decisions."""
-_GRID = np.logspace(0, 3.5, 71)
+ARMS_DIFFER = 0.5
+PERSONAS_DIFFER = 0.3
+"""Prior guesses at how rates vary, as a share of their mean: arms of a program, personas of an arm.
+A Beta of mean m and strength s varies by m sqrt((1 - m) / (m s))."""
+_GRID = np.logspace(0, 4, 81)
 _ROUNDS = 12
 _NOBODY = ""
 
@@ -184,7 +188,9 @@ def _fit(counts: _Counts) -> _Hierarchy:
     for _ in range(_ROUNDS):
         exposure = np.maximum(counts.decisions @ lift, by_arm)
         mean = (by_arm.sum() + PRIOR_MEAN * PRIOR_DECISIONS) / (exposure.sum() + PRIOR_DECISIONS)
-        arm_strength = _strength(_beta_binomial(by_arm, exposure, mean), 20.0, 1.0)
+        arm_strength = _strength(
+            _beta_binomial(by_arm, exposure, mean), _varying(ARMS_DIFFER, mean), 1.0
+        )
         theta = (by_arm + mean * arm_strength) / (exposure + arm_strength)
         expected = counts.decisions.T @ theta
         concentration = _strength(_gamma_poisson(by_persona, expected), 10.0, 1.5)
@@ -192,9 +198,16 @@ def _fit(counts: _Counts) -> _Hierarchy:
         lift *= decided / (counts.decisions @ lift).sum() if decided else 1.0
     means = np.clip(np.outer(theta, lift), 1e-6, 0.95)
     persona_strength = _strength(
-        _beta_binomial(counts.rewards.ravel(), counts.decisions.ravel(), means.ravel()), 50.0, 1.5
+        _beta_binomial(counts.rewards.ravel(), counts.decisions.ravel(), means.ravel()),
+        _varying(PERSONAS_DIFFER, mean),
+        1.0,
     )
     return _Hierarchy(mean, arm_strength, persona_strength, lift, exposure)
+
+
+def _varying(share: float, mean: float) -> float:
+    """Strength at which rates vary by `share` of their mean."""
+    return (1 - mean) / (mean * share**2)
 
 
 def _strength(likelihood: Floats, centre: float, spread: float) -> float:

@@ -73,9 +73,9 @@ def choose(
     str[n], unique per opportunity; they and `seed` are all the randomness there is.
 
     policy: P(arm is best) under independent posteriors (Thompson 1933), exactly what sampling
-    each arm and taking the greatest would give, mixed with a floor of min(1 %, 10 % / eligible
-    arms) or, below 100 matured decisions, of half a uniform share:
-    p = floor + (1 - sum of floors) * P. random: uniform over the eligible arms. bau: the
+    each arm and taking the greatest would give; arms below a floor of min(1 %, 10 % / eligible
+    arms) or, below 100 matured decisions, of half a uniform share are lifted to it and the
+    others scaled down alike. random: uniform over the eligible arms. bau: the
     declared arm where eligible, else none. holdout: none. Raises ValueError on shapes that do
     not fit, posteriors that are not positive and unknown assignments.
     """
@@ -158,8 +158,21 @@ def _thompson(can: Bools, alpha: Floats, beta: Floats, matured: Floats) -> tuple
     best, error = win_probabilities(alpha[firsts], beta[firsts], can)
     arms = np.maximum(can.sum(axis=1, keepdims=True), 1)
     floor = np.where(young, IMMATURE_SHARE / arms, np.minimum(FLOOR, FLOOR_IN_ALL / arms)) * can
-    mixed = floor + (1 - floor.sum(axis=1, keepdims=True)) * best
-    return mixed[row_group], error
+    return _lifted(best, floor)[row_group], error
+
+
+def _lifted(best: Floats, floor: Floats) -> Floats:
+    """Arms below their floor stand on it; the others share the rest as they did before."""
+    is_low = best < floor
+    for _ in range(best.shape[1]):
+        rest = np.where(is_low, 0.0, best)
+        left = 1 - np.where(is_low, floor, 0.0).sum(axis=1, keepdims=True)
+        scaled = rest * left / np.maximum(rest.sum(axis=1, keepdims=True), 1e-300)
+        lower = is_low | (scaled < floor)
+        if (lower == is_low).all():
+            break
+        is_low = lower
+    return np.where(is_low, floor, scaled)
 
 
 def _alike(columns: list[NDArray]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -11,6 +11,7 @@ from ml.policy import choose
 
 NOW = datetime(2026, 3, 1, 6, tzinfo=UTC)
 ARMS = ["a", "b", "c", "d"]
+MANY = list("abcdefghij")
 
 
 def feedback(rates: np.ndarray, decisions: int, seed: int, days_ago: float = 9) -> pd.DataFrame:
@@ -21,7 +22,7 @@ def feedback(rates: np.ndarray, decisions: int, seed: int, days_ago: float = 9) 
         {
             "decision_id": [f"d{seed}.{k}" for k in range(len(arm))],
             "program": "welcome",
-            "arm": np.array(ARMS, dtype=object)[arm],
+            "arm": np.array(MANY, dtype=object)[arm],
             "persona_id": np.array([f"p{k}" for k in range(rates.shape[1])], dtype=object)[persona],
             "reward": (rng.random(len(arm)) < rates[arm, persona]).astype(float),
             "is_matured": True,
@@ -140,35 +141,34 @@ def test_a_reward_that_is_an_amount_is_refused():
         posteriors(rows, {"welcome": ARMS}, NOW)
 
 
-def play(seed: int, days: int = 25, a_day: int = 800, delay: int = 5) -> tuple[float, float]:
-    """Gain over random as a share of the oracle's, over the last days, and the best arm's share."""
-    rates = np.array([[0.02, 0.05], [0.03, 0.02], [0.05, 0.03], [0.02, 0.02]])
+def play(rates: np.ndarray, seed: int, days: int = 25, a_day: int = 800, delay: int = 7) -> float:
+    """(policy - random) / (oracle - random) over the last seven days, in true rates.
+
+    rates: float[arms, personas]. Each day the posteriors of what has matured decide.
+    """
     rng = np.random.default_rng(seed)
+    arms, people = MANY[: len(rates)], rates.shape[1]
     past = feedback(rates, 0, seed)
-    earned, best, picked = [], [], []
+    earned, best = [], []
     for day in range(days):
         now = NOW + timedelta(days=day)
         past["is_matured"] = past["decided_at"] <= pd.Timestamp(now) - pd.Timedelta(days=delay)
-        known = beliefs(
-            posteriors(past, {"welcome": ARMS}, now).frame,
-            "welcome",
-            people := [f"p{k}" for k in rng.integers(0, 2, a_day)],
-            ARMS,
-        )
+        persona = rng.integers(0, people, a_day)
+        names = np.array([f"p{k}" for k in range(people)], dtype=object)[persona]
+        frame = posteriors(past, {"welcome": arms}, now).frame
+        known = beliefs(frame, "welcome", names, arms)
         ids = [f"{day}.{k}" for k in range(a_day)]
-        choice = choose(np.ones((a_day, 4)), known.alpha, known.beta, known.matured,
+        choice = choose(np.ones((a_day, len(arms))), known.alpha, known.beta, known.matured,
                         ["policy"] * a_day, 0, seed, ids)  # fmt: skip
-        persona = np.array([int(p[1]) for p in people])
         chance = rates[choice.arm_index, persona]
         earned.append(chance.mean())
         best.append(rates.max(axis=0)[persona].mean())
-        picked.append(np.mean(chance == rates.max(axis=0)[persona]))
         today = pd.DataFrame(
             {
                 "decision_id": ids,
                 "program": "welcome",
-                "arm": np.array(ARMS, dtype=object)[choice.arm_index],
-                "persona_id": people,
+                "arm": np.array(arms, dtype=object)[choice.arm_index],
+                "persona_id": names,
                 "reward": (rng.random(a_day) < chance).astype(float),
                 "is_matured": False,
                 "decided_at": pd.Timestamp(now),
@@ -176,13 +176,19 @@ def play(seed: int, days: int = 25, a_day: int = 800, delay: int = 5) -> tuple[f
         )
         past = pd.concat([past, today], ignore_index=True)
     random = rates.mean()
-    last = slice(-7, None)
-    gain = (np.mean(earned[last]) - random) / (np.mean(best[last]) - random)
-    return float(gain), float(np.mean(picked[last]))
+    return float((np.mean(earned[-7:]) - random) / (np.mean(best[-7:]) - random))
 
 
 def test_the_best_arm_of_each_persona_wins_and_regret_is_below_uniform():
-    gains, picked = zip(*(play(seed) for seed in (1, 2, 3)), strict=True)
-    # Uniform has gain 0; eight seeds gave 0.89 to 0.96.
-    assert min(gains) > 0.7
-    assert min(picked) > 0.7
+    rates = np.array([[0.02, 0.05], [0.03, 0.02], [0.05, 0.03], [0.02, 0.02]])
+    # Uniform has gain 0.
+    assert play(rates, seed=1, days=18, delay=5) > 0.6
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize(("arms", "least"), [(4, 0.82), (10, 0.6)])
+def test_gain_over_random_after_20000_decisions(arms, least):
+    # Seeds 0 to 19 gave 0.854 and 0.646; the standard error of such a mean is 0.027.
+    rates = np.repeat(np.linspace(0.02, 0.05, arms)[:, None], 3, axis=1)
+    gains = [play(rates, seed) for seed in range(20)]
+    assert np.mean(gains) >= least

@@ -143,7 +143,7 @@ def accounts(draw: st.DrawFn) -> pd.DataFrame:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(accounts(), st.floats(0, 50), st.integers(0, 2**31))
 def test_every_limit_holds_for_any_account(frame, floor, seed):
     found = allocate(frame, NOW, seed, limits=Limits(floor_amount=floor))

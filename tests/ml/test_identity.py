@@ -222,7 +222,7 @@ def small_graphs(draw: st.DrawFn) -> tuple[list[tuple], Rules]:
     return rows, Rules(limits, links, largest_person=draw(st.integers(2, 12)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(small_graphs(), st.randoms(use_true_random=False))
 def test_neither_order_nor_direction_changes_anything(graph, random):
     rows, rules = graph
@@ -236,7 +236,7 @@ def test_neither_order_nor_direction_changes_anything(graph, random):
     assert undirected[0] == undirected[1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(small_graphs())
 def test_cutting_only_broken_components_equals_cutting_everything(graph):
     rows, rules = graph

@@ -158,8 +158,8 @@ partitions = st.lists(st.integers(0, 3), min_size=6, max_size=6).map(
 )
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.lists(partitions, min_size=1, max_size=5))
+@settings(max_examples=10, deadline=None)
+@given(st.lists(partitions, min_size=1, max_size=4))
 def test_ids_follow_founders_through_any_history(history):
     memory = Memory()
     for day, parts in enumerate(history):

@@ -43,10 +43,10 @@ def decide(count: int = 1000, assignment: str = "policy", **changes) -> Choice:
 def test_win_probabilities_match_simulation(alpha, beta):
     alpha, beta = np.array([alpha]), np.array([beta])
     exact, error = win_probabilities(alpha, beta, np.ones(alpha.shape, dtype=bool))
-    draws = np.random.default_rng(3).beta(alpha, beta, size=(400_000, alpha.shape[1]))
+    draws = np.random.default_rng(3).beta(alpha, beta, size=(150_000, alpha.shape[1]))
     simulated = np.bincount(draws.argmax(axis=1), minlength=alpha.shape[1]) / len(draws)
     assert error < 1e-5
-    np.testing.assert_allclose(exact[0], simulated, atol=0.004)
+    np.testing.assert_allclose(exact[0], simulated, atol=0.006)
 
 
 def test_two_arms_match_the_closed_form():
@@ -106,7 +106,7 @@ def test_no_eligible_arm_is_silence():
     assert nobody.arm_index.shape == (0,)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32), st.randoms(use_true_random=False))
 def test_a_row_draws_the_same_in_any_company(seed, random):
     rng = np.random.default_rng(seed)
