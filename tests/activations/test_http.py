@@ -12,7 +12,7 @@ from activations import http
 from activations.http import HostRefusedError, Request, Response, TransportError
 
 KEY = "Bearer very-secret"
-SHORT = httpx.Timeout(connect=1.0, read=0.2, write=1.0, pool=1.0)
+SHORT = httpx.Timeout(10.0, read=0.3)
 
 
 @contextmanager

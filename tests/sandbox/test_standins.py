@@ -390,5 +390,5 @@ def test_ten_thousand_messages_are_taken_within_seconds(servers, client, tmp_pat
     for at in range(0, len(people), 1000):
         body = mail(personalizations=people[at : at + 1000])
         assert send_mail(client, servers, body).status_code == 202
-    assert time.perf_counter() - begun < 5.0
+    assert time.perf_counter() - begun < 10.0
     assert len(rows(tmp_path, "accepted.jsonl")) == 10_000
