@@ -77,9 +77,9 @@ def fit(
     """Fit both parts, or refuse with a card.
 
     `rfm`: `features.person_rfm`, one row per person who has ordered; frequency counts repeat
-    orders, mean_order_amount is their mean. `orders` (person_id, ordered_at,
-    net_revenue_amount), when given, is split in time to check the forecast of the orders.
-    Raises ValueError when a column is missing.
+    orders, mean_order_amount is the mean over all orders, the first included. `orders`
+    (person_id, ordered_at, net_revenue_amount), when given, is split in time to check the
+    forecast of the orders. Raises ValueError when a column is missing.
     """
     rows = _valid(rfm)
     version = model_version(MODEL, as_of, data_digest(rows), {"horizon_days": horizon_days})
@@ -92,8 +92,8 @@ def fit(
     holdout = None if orders is None else hold_out(orders, as_of)
     metrics["holdout"] = _holdout_figures(holdout)
     metrics.update(_dependence(rows))
-    spenders = _spenders(rows)
-    amount = fit_order_amount(spenders["frequency"].to_numpy(), spenders["amount"].to_numpy())
+    spenders = rows[rows["amount"] > 0]
+    amount = fit_order_amount(_orders(spenders), spenders["amount"].to_numpy())
     metrics["order_amount"] = _parameters(amount, ("p", "q", "v"))
     weakness = _weakness(rate, amount, metrics)
     if weakness:
@@ -108,9 +108,9 @@ def fit(
 def score(fitted: Fitted, rfm: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     """Rows for `ml.lifetime_values`, ordered by person; rows that are no history are left out."""
     rows = _valid(rfm)
-    frequency, amount = rows["frequency"].to_numpy(), rows["amount"].to_numpy()
     orders = fitted.rate.expected_orders(_history(rows), fitted.horizon_days)
-    revenue = orders * fitted.amount.expected_amount(frequency, np.maximum(amount, 0))
+    spent = np.maximum(rows["amount"].to_numpy(), 0)
+    revenue = orders * fitted.amount.expected_amount(_orders(rows), spent)
     frame = pd.DataFrame(
         {
             "person_id": rows["person_id"],
@@ -125,7 +125,7 @@ def score(fitted: Fitted, rfm: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
 
 
 def summarise(orders: pd.DataFrame, until: datetime) -> pd.DataFrame:
-    """`RFM_COLUMNS` per person from orders up to `until`; days as fractions.
+    """`RFM_COLUMNS` per person from orders up to `until`, as `features.person_rfm` counts them.
 
     Orders of one person within one UTC day are one order, as in the papers. Only orders with a
     positive amount count.
@@ -139,18 +139,16 @@ def summarise(orders: pd.DataFrame, until: datetime) -> pd.DataFrame:
         .agg(at=("at", "min"), amount=("amount", "sum"))
         .reset_index()
     )
-    days["is_repeat"] = days.duplicated("person_id")
     people = days.groupby("person_id").agg(
-        first=("at", "min"), last=("at", "max"), frequency=("is_repeat", "sum")
+        first=("at", "min"), last=("at", "max"), orders=("at", "size"), mean=("amount", "mean")
     )
-    repeats = days[days["is_repeat"]].groupby("person_id")["amount"].mean()
     return pd.DataFrame(
         {
             "person_id": people.index,
-            "frequency": people["frequency"].to_numpy(dtype=np.float64),
+            "frequency": people["orders"].to_numpy(dtype=np.float64) - 1,
             "recency_days": _days(people["last"] - people["first"]),
             "age_days": _days(pd.Timestamp(until) - people["first"]),
-            "mean_order_amount": repeats.reindex(people.index).to_numpy(),
+            "mean_order_amount": people["mean"].to_numpy(),
         }
     )
 
@@ -196,8 +194,8 @@ def _valid(rfm: pd.DataFrame) -> pd.DataFrame:
     numbers = rows[["frequency", "recency_days", "age_days"]].to_numpy()
     is_history = np.isfinite(numbers).all(axis=1) & (numbers >= 0).all(axis=1)
     is_history &= numbers[:, 1] <= numbers[:, 2] + 1e-9
-    # A repeat without time in between, or time without a repeat, is no history of orders.
-    is_history &= (numbers[:, 0] > 0) | (numbers[:, 1] == 0)
+    # Several orders on the first day are one order: no repeat, whatever hours lie between.
+    rows["recency_days"] = rows["recency_days"].where(rows["frequency"] > 0, 0.0)
     rows = rows[is_history].drop_duplicates("person_id")
     return rows.sort_values("person_id", ignore_index=True)
 
@@ -208,7 +206,12 @@ def _history(rows: pd.DataFrame) -> History:
     )
 
 
-def _spenders(rows: pd.DataFrame) -> pd.DataFrame:
+def _orders(rows: pd.DataFrame) -> NDArray[np.float64]:
+    """Orders behind each mean amount: the first and its repeats; 0 where there is no amount."""
+    return np.where(rows["amount"].isna(), 0.0, rows["frequency"].to_numpy() + 1)
+
+
+def _paying_repeaters(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["frequency"] > 0) & (rows["amount"] > 0)]
 
 
@@ -219,16 +222,16 @@ def _described(rows: pd.DataFrame, rfm: pd.DataFrame) -> dict[str, Any]:
         "rows": len(rows),
         "rows_left_out": len(rfm) - len(rows),
         "repeaters": int((rows["frequency"] > 0).sum()),
-        "repeaters_with_amount": len(_spenders(rows)),
+        "paying_repeaters": len(_paying_repeaters(rows)),
     }
 
 
 def _lacking(rows: pd.DataFrame) -> str | None:
     if len(rows) < PERSONS_AT_LEAST:
         return f"needs {PERSONS_AT_LEAST} persons who ordered, has {len(rows)}"
-    spenders = len(_spenders(rows))
-    if spenders < REPEATERS_AT_LEAST:
-        return f"needs {REPEATERS_AT_LEAST} persons with a paid repeat order, has {spenders}"
+    repeaters = len(_paying_repeaters(rows))
+    if repeaters < REPEATERS_AT_LEAST:
+        return f"needs {REPEATERS_AT_LEAST} persons with a paid repeat order, has {repeaters}"
     oldest = float(rows["age_days"].max())
     if oldest < AGE_DAYS_AT_LEAST:
         return f"needs {AGE_DAYS_AT_LEAST} days of history, has {oldest:.0f}"
@@ -250,8 +253,8 @@ def _dependence(rows: pd.DataFrame) -> dict[str, float]:
 
     The gate reads the rank correlation, which a handful of wholesalers cannot move.
     """
-    spenders = _spenders(rows)
-    frequency, amount = spenders["frequency"], spenders["amount"]
+    repeaters = _paying_repeaters(rows)
+    frequency, amount = repeaters["frequency"], repeaters["amount"]
     if frequency.nunique() < 2 or amount.nunique() < 2:
         return {"rank_correlation": 0.0, "correlation": 0.0}
     return {
