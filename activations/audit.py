@@ -19,44 +19,53 @@ CHAIN_LOCK = 0x10095D84
 # made by the server at writing and at verifying alike, so both spell every value the same way.
 COVERED = {
     "decisions": (
-        "select decision_id as key, to_jsonb(decisions)::text as content from delivery.decisions"
+        "select decision_id as key, jsonb_build_array(decision_id, as_of, program, person_id,"
+        " opportunity_id, step, assignment, arm, propensity, candidates, verdicts, outcome,"
+        " reason, model_versions)::text as content from delivery.decisions"
         " where program = split_part(%(part)s, '@', 1)"
         " and as_of = split_part(%(part)s, '@', 2)::timestamptz"
     ),
     "messages": (
-        "select message_key as key, concat_ws('|', message_key, messages.decision_id,"
-        " messages.person_id, channel, variant_id, content_hash, address_hash) as content"
+        "select message_key as key, jsonb_build_array(message_key, messages.decision_id,"
+        " messages.person_id, channel, variant_id, content_hash, address_hash)::text as content"
         " from delivery.messages join delivery.decisions using (decision_id)"
         " where decisions.program = split_part(%(part)s, '@', 1)"
         " and decisions.as_of = split_part(%(part)s, '@', 2)::timestamptz"
     ),
     "attempts": (
-        "select attempt_id as key, to_jsonb(send_attempts)::text as content"
+        "select attempt_id as key, jsonb_build_array(attempt_id, message_key,"
+        " send_attempts.batch_key, attempted_at, outcome, code, detail)::text as content"
         " from delivery.send_attempts join delivery.messages using (message_key)"
         " where messages.provider = split_part(%(part)s, '@', 1)"
         " and attempted_at = split_part(%(part)s, '@', 2)::timestamptz"
     ),
     "wallet": (
-        "select entry_id as key, to_jsonb(wallet_entries)::text as content"
+        "select entry_id as key, jsonb_build_array(entry_id, transaction_id, account,"
+        " amount_minor, currency, occurred_at, reference)::text as content"
         " from delivery.wallet_entries where transaction_id = %(part)s"
     ),
     "review": (
-        "select review_id as key, to_jsonb(reviews)::text as content"
+        "select review_id as key, jsonb_build_array(review_id, kind, subject_id, requested_at,"
+        " decided_at, decided_by, decision, note)::text as content"
         " from delivery.reviews where review_id = %(part)s"
     ),
+    # By UTC day: one entry for a day's changes, however many moments they came at.
     "consent": (
-        "select channel || address_hash || scope || source as key,"
-        " to_jsonb(consent_changes)::text as content"
-        " from delivery.consent_changes where recorded_at = %(part)s::timestamptz"
+        "select channel || address_hash || scope || source as key, jsonb_build_array(channel,"
+        " address_hash, scope, status, source, recorded_at)::text as content"
+        " from delivery.consent_changes"
+        " where (recorded_at at time zone 'UTC')::date = %(part)s::date"
     ),
     "budgets": (
-        "select plan_id as key, concat_ws('|', plan_id, as_of, platform, campaign_id,"
-        " previous_amount, proposed_amount, currency) as content from delivery.budget_plans"
+        "select plan_id as key, jsonb_build_array(plan_id, as_of, platform, campaign_id,"
+        " previous_amount, proposed_amount, currency)::text as content"
+        " from delivery.budget_plans"
         " where platform = split_part(%(part)s, '@', 1)"
         " and as_of = split_part(%(part)s, '@', 2)::timestamptz"
     ),
     "conversions": (
-        "select conversion_id as key, concat_ws('|', conversion_id, platform, event_id) as content"
+        "select conversion_id as key,"
+        " jsonb_build_array(conversion_id, platform, event_id)::text as content"
         " from delivery.conversion_uploads where platform = %(part)s"
     ),
 }

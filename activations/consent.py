@@ -7,7 +7,7 @@ Keep out: asking for consent (gateway), what follows from it (`guardrails.py`, `
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -87,8 +87,9 @@ def record(warehouse: Warehouse, changes: Iterable[Change], connection: Any = No
     table = pa.table({name: [getattr(row, name) for row in rows] for name in [*keys, "status"]})
     inserted = warehouse.insert_missing("delivery.consent_changes", table, keys, connection)
     if inserted:
-        for at in sorted({row.recorded_at for row in rows}):
-            audit.append(connection, at, "consent", "record", "consent", audit.moment(at))
+        days = {row.recorded_at.astimezone(UTC).date(): row.recorded_at for row in rows}
+        for day, at in sorted(days.items()):
+            audit.append(connection, at, "consent", "record", "consent", str(day))
     return inserted
 
 

@@ -5,9 +5,10 @@ can only skip a message, or move it to the next allowed hour.
 Keep out: moving the message (`dispatch.py`), the rules of planning (`guardrails.py`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from activations import consent, persons, quiet_hours
@@ -96,11 +97,10 @@ def verdicts(connection: Any, keys: Sequence[str], now: datetime) -> list[Verdic
     rows = connection.execute(FACTS, params).fetchall()
     heard = _heard(connection, rows, merged, params)
     home = persons.workspace(connection)
-    rules = _rules({row["program"] for row in rows})
     out = []
     for row in rows:
         others = heard.setdefault(row["person_id"], [])
-        verdict = _verdict(row, others, rules[row["program"]], home.time_zone, now)
+        verdict = _verdict(row, others, _rules(row["program"]), home.time_zone, now)
         if verdict.reason is None and verdict.send_at is None:
             others.append({**row, "sent_at": now})
         out.append(verdict)
@@ -167,12 +167,10 @@ def _is_capped(
     return week >= rules.messages_per_7_days or day >= rules.messages_per_local_day
 
 
-def _rules(programs: Iterable[str]) -> dict[str, Guardrails]:
-    """Each program's caps; a program whose file is gone is held to the house rules."""
-    out = {}
-    for name in programs:
-        try:
-            out[name] = load(name).guardrails
-        except ProgramError:
-            out[name] = Guardrails()
-    return out
+@lru_cache(maxsize=64)
+def _rules(program: str) -> Guardrails:
+    """A program's caps; one whose file is gone is held to the house rules."""
+    try:
+        return load(program).guardrails
+    except ProgramError:
+        return Guardrails()

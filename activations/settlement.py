@@ -99,9 +99,15 @@ def settle(warehouse: Warehouse, as_of: datetime) -> Settled:
 
     An unknown message whose event came is known after all. A hard bounce suppresses at once, the
     third soft bounce too; complaints, unsubscribes and error 21610 suppress and revoke consent.
+    What waited for a review until it expired is skipped.
     """
     with warehouse.transaction() as connection:
         moved = connection.execute(MOVES, {"as_of": as_of}).rowcount
+        moved += connection.execute(
+            "update delivery.messages set status = 'skipped', reason = 'expired'"
+            " where status = 'held' and expires_at <= %s",
+            [as_of],
+        ).rowcount
         events = connection.execute(
             BY_ADDRESS, {"as_of": as_of, "opted_out": OPTED_OUT_CODE}
         ).fetchall()

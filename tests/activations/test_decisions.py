@@ -162,6 +162,25 @@ def test_a_message_of_an_earlier_program_counts_against_a_later_one(world: World
     assert digest(world) == before
 
 
+def test_a_later_programs_plan_does_not_change_an_earlier_ones_silence(world: World) -> None:
+    """A silence that stays as it was leaves no row of today; a second run judges it again."""
+    first, later = world.program("welcome"), world.program("win_back")
+    world.connection.execute(
+        "update delivery.copy_variants set status = 'draft' where program = 'welcome'"
+    )
+    world.person("p")
+    for program in ("welcome", "win_back"):
+        world.assign(program, "policy", ["p"])
+    world.occasion("welcome", "p")
+    assert world.decide(first).by_reason == {"no_approved_copy": 1}
+    world.occasion("win_back", "p")
+    assert world.decide(first, as_of=NEXT).by_reason == {}
+    assert world.decide(later, as_of=NEXT).sends == 1
+    before = digest(world)
+    assert world.decide(first, as_of=NEXT).by_reason == {}
+    assert digest(world) == before
+
+
 def test_messages_wait_for_the_local_morning(world: World) -> None:
     program = world.program("win_back")
     world.person("london")

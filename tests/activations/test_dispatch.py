@@ -1,7 +1,9 @@
 """Sending: once, with consent at that moment, whatever fails and whoever else sends."""
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -258,8 +260,17 @@ def test_late_messages_expire_and_night_ones_move_to_the_morning(world: World, a
     assert vendor.requests == []
 
 
-def test_caps_hold_at_send_time_across_channels(world: World) -> None:
+def test_caps_hold_at_send_time_across_channels(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two programs, two channels, two dispatchers, one person: one message that day."""
+    mark = dispatch._mark
+
+    def slowly(*args: Any) -> None:
+        time.sleep(0.5)  # between the verdict and its mark the other one gets its chance
+        mark(*args)
+
+    monkeypatch.setattr(dispatch, "_mark", slowly)
     world.person("p", sms=True)
     for program in ("welcome", "win_back"):
         world.program(program)
@@ -347,6 +358,7 @@ def test_events_move_messages_forward_only(world: World, audience) -> None:
     for number, kind in enumerate(("click", "delivered", "processed", "deferred")):
         event(world, kind, first, number)
     event(world, "processed", second)
+    event(world, "reply", second)
     event(world, "delivered", third)
     until = AS_OF + timedelta(days=1)
     assert settle(world.warehouse, until).messages == 2

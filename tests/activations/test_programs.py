@@ -67,3 +67,12 @@ def test_programs_decide_in_order_of_priority() -> None:
     ordered = [program.program for program in programs.load_all(NAMES)]
     assert ordered == ["abandoned_cart", "welcome", "win_back"]
     assert programs.names_before(programs.load("win_back")) == ("abandoned_cart", "welcome")
+
+
+def test_the_rewards_that_dbt_reads_are_those_of_the_programs() -> None:
+    seed = programs.FOLDER.parents[1] / "dbt_project" / "seeds" / "program_rewards.csv"
+    if not seed.is_file():
+        pytest.skip(f"{seed.name} is not there")
+    told = {tuple(line.split(",")) for line in seed.read_text().split()[1:]}
+    loaded = [programs.load(name) for name in NAMES]
+    assert told == {(p.program, p.reward, str(p.window_days)) for p in loaded}
