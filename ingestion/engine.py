@@ -19,7 +19,7 @@ from ingestion.currencies import CODES
 # Half the cores: Postgres takes the others. On two cores one thread needed 2.6 s of processor time
 # for 200,000 events and two needed 4.0 s.
 THREADS = max(1, min(4, (os.cpu_count() or 2) // 2))
-# Two chunks of 32 MiB and their typed copies stay below; more would only be spilled later.
+# Two chunks of 16 MiB and their typed copies stay below; more would only be spilled later.
 MEMORY_LIMIT = "512MB"
 
 

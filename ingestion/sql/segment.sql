@@ -1,5 +1,5 @@
 -- One chunk of Segment messages: `incoming` (line_number, line) to `typed` (a row per line, with
--- the reason when it is refused). Settings come as variables; chunks never exceed 32 MiB of text.
+-- the reason when it is refused). Settings come as variables; a chunk is about 16 MiB of text.
 
 create or replace temp table extracted as
 with parsed as (
