@@ -20,10 +20,15 @@ from activations.platforms.seam import AdPlatform, Conversion, ConversionResult,
 from activations.providers.seam import Outcome
 from warehouse import Warehouse
 
-CLICK_IDS = {
-    "meta": frozenset({"fbclid"}),
-    "google": frozenset({"gclid", "gbraid", "wbraid"}),
-}
+# In order of preference: a gclid names the click, the others only its campaign.
+CLICK_IDS = {"meta": ("fbclid",), "google": ("gclid", "gbraid", "wbraid")}
+# A conversion is a candidate once per kind of click before it; a platform hears of its own.
+CANDIDATES = """
+    select distinct on (conversion_id)
+        candidates.*, array_position(%(clicks)s::text[], click_id_type) is not null as is_own_click
+    from activation.conversion_candidates as candidates
+    order by conversion_id, array_position(%(clicks)s::text[], click_id_type) nulls last, click_id
+"""
 STATUS = {
     Outcome.ACCEPTED: "uploaded",
     Outcome.DUPLICATE: "duplicate",
@@ -55,14 +60,12 @@ def plan(warehouse: Warehouse, as_of: datetime, platform: AdPlatform) -> Uploads
     """
     with warehouse.transaction() as connection:
         rows = connection.execute(
-            "select candidates.conversion_id, candidates.person_id, candidates.occurred_at,"
-            " candidates.click_id_type, candidates.click_id"
-            " from activation.conversion_candidates as candidates"
+            f"select candidates.* from ({CANDIDATES}) as candidates"
             " left join delivery.conversion_uploads as uploads"
-            " on candidates.conversion_id = uploads.conversion_id and uploads.platform = %s"
-            " where uploads.conversion_id is null and candidates.occurred_at <= %s"
+            " on candidates.conversion_id = uploads.conversion_id and uploads.platform = %(name)s"
+            " where uploads.conversion_id is null and candidates.occurred_at <= %(as_of)s"
             " order by candidates.conversion_id",
-            [platform.name, as_of],
+            {"clicks": _clicks(platform), "name": platform.name, "as_of": as_of},
         ).fetchall()
         granted = _granted(connection, [row["person_id"] for row in rows], as_of)
         reasons = [_skip_reason(row, platform, granted, as_of) for row in rows]
@@ -112,6 +115,10 @@ def upload(
     return Uploads(dict(statuses), dict(reasons), len(requests))
 
 
+def _clicks(platform: AdPlatform) -> list[str]:
+    return list(CLICK_IDS.get(platform.name, ()))
+
+
 def _granted(connection: Any, person_ids: Sequence[str | None], at: datetime) -> set[str]:
     people = sorted({person for person in person_ids if person})
     rows = consent.best_addresses(connection, people, at)
@@ -122,7 +129,7 @@ def _skip_reason(
     row: Mapping[str, Any], platform: AdPlatform, granted: set[str], as_of: datetime
 ) -> str | None:
     oldest = platform.limits.max_age
-    if not row["click_id"] or row["click_id_type"] not in CLICK_IDS.get(platform.name, ()):
+    if not (row["click_id"] and row["is_own_click"]):
         return "no_click_id"
     if oldest is not None and row["occurred_at"] < as_of - oldest:
         return "too_old"
@@ -151,13 +158,13 @@ def _due(warehouse: Warehouse, platform: AdPlatform, now: datetime) -> list[dict
     window = platform.limits.dedup
     repeatable = now - (window - DEDUP_MARGIN) if window else now
     return warehouse.rows(
-        """
+        f"""
         select
             candidates.*, uploads.status, uploads.attempts,
             to_jsonb(candidates) ->> 'client_user_agent' as user_agent,
             to_jsonb(candidates) ->> 'event_source_url' as source_url
         from delivery.conversion_uploads as uploads
-        inner join activation.conversion_candidates as candidates using (conversion_id)
+        inner join ({CANDIDATES}) as candidates using (conversion_id)
         where
             uploads.platform = %(platform)s
             and uploads.attempts < %(most)s
@@ -172,6 +179,7 @@ def _due(warehouse: Warehouse, platform: AdPlatform, now: datetime) -> list[dict
             )
         order by candidates.conversion_id
         """,
+        clicks=_clicks(platform),
         platform=platform.name,
         most=MAX_ATTEMPTS,
         now=now,

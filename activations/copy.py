@@ -70,12 +70,16 @@ class CopyError(ValueError):
 
 def links(brand: BrandSettings, program: str, arm: Arm, message_key: str) -> Links:
     """The message's links. A text carries a short one, which the gateway follows and counts."""
-    tags = {"utm_source": "loopdrive", "utm_medium": arm.channel, "utm_campaign": program}
-    long = f"{brand.site_url}/?{urlencode(tags | {'utm_content': arm.name})}"
+    is_short = arm.channel == "sms"
     short = f"{brand.gateway_url}/l/{message_key[:16]}"
-    return Links(
-        short if arm.channel == "sms" else long, f"{brand.gateway_url}/unsubscribe/{message_key}"
-    )
+    long = _landing(brand.site_url, program, arm.channel, arm.name)
+    return Links(short if is_short else long, f"{brand.gateway_url}/unsubscribe/{message_key}")
+
+
+@lru_cache(maxsize=256)
+def _landing(site_url: str, program: str, channel: str, arm: str) -> str:
+    tags = {"utm_source": "loopdrive", "utm_medium": channel, "utm_campaign": program}
+    return f"{site_url}/?{urlencode(tags | {'utm_content': arm})}"
 
 
 def offer_code(program: str, arm: Arm) -> str:

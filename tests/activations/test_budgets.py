@@ -129,7 +129,7 @@ def test_a_dry_run_pushes_nothing(world: World) -> None:
 
 @pytest.fixture
 def converted(world: World) -> World:
-    """Five conversions: one fit to upload, four that are not, each for its own reason."""
+    """Six conversions: one fit to upload, five that are not, each for its own reason."""
     for person in ("fit", "shy"):
         world.person(person)
     world.warehouse.execute("update marts.consents set status = 'unknown' where person_id = 'shy'")
@@ -137,6 +137,9 @@ def converted(world: World) -> World:
         ("fit", "fit", "fbclid", 1),
         ("organic", "fit", None, 1),
         ("other", "fit", "gclid", 1),
+        ("both", "fit", "gbraid", 9),  # one order after clicks on two platforms, too old for one
+        ("both", "fit", "fbclid", 9),
+        ("both", "fit", "gclid", 9),
         ("old", "fit", "fbclid", 9),
         ("shy", "shy", "fbclid", 1),
     ]
@@ -152,18 +155,18 @@ def converted(world: World) -> World:
 
 def test_what_is_left_out_keeps_its_reason(converted: World) -> None:
     planned = conversions.plan(converted.warehouse, AS_OF, META)
-    assert planned.by_status == {"planned": 1, "skipped": 4}
+    assert planned.by_status == {"planned": 1, "skipped": 5}
     rows = converted.warehouse.rows(
         "select conversion_id, diagnostics ->> 'reason' as reason from delivery.conversion_uploads"
     )
     assert {row["conversion_id"]: row["reason"] for row in rows} == {
         "fit": None, "organic": "no_click_id", "other": "no_click_id", "old": "too_old",
-        "shy": "no_consent",
+        "shy": "no_consent", "both": "too_old",
     }  # fmt: skip
     assert conversions.plan(converted.warehouse, AS_OF, META).by_status == {}
     google = platform("google", "t", {"customer_id": "1", "conversion_action_id": "2"})
     assert conversions.plan(converted.warehouse, AS_OF, google).by_status == {
-        "planned": 1, "skipped": 4,
+        "planned": 2, "skipped": 4,
     }  # fmt: skip
 
 
