@@ -1,4 +1,4 @@
-{{ config(materialized='ephemeral', contract={'enforced': false}) }}
+{{ config(materialized='view', contract={'enforced': false}) }}
 {#- A cart is filled for up to 7 days and kept for 2; what is older belongs to another occasion. -#}
 {%- set since = as_of() ~ " - interval '9 days'" %}
 
