@@ -63,7 +63,7 @@ def land_batch(warehouse: Warehouse, table: str, rows: Sequence[dict[str, Any]])
 
 
 def link_identifiers(warehouse: Warehouse, persons: dict[str, Sequence[tuple[str, str]]]) -> None:
-    """Say who is who: person -> identifiers (type, value). The first one ever founded the person."""
+    """Say who is who: person -> identifiers (type, value); the first one founded the person."""
     warehouse.execute("delete from ml.identity_clusters")
     clusters = [
         {"cluster_id": person, "identifier_type": kind, "identifier_value": value}
