@@ -96,7 +96,7 @@ SUITES: dict[str, tuple[Promise, ...]] = {
     "ad_spend": (
         Promise("spend_is_fresh", "age_hours", at_most=3 * DAY_HOURS),
         Promise("spend_is_not_negative", "negative_spend_count", at_most=0, is_severe=True),
-        Promise("clicks_need_impressions", "more_clicks_than_views_count", at_most=0),
+        Promise("clicks_need_impressions", "excess_clicks_count", at_most=0),
         Promise("platforms_are_known", "unknown_platform_count", at_most=0),
         NO_RATE,
     ),

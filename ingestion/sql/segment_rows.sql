@@ -1,4 +1,5 @@
--- `extracted`, `typed` and `phones` to rows as COPY reads them: one for raw.event_ids, one for raw.events.
+-- `extracted`, `typed` and `phones` to rows as COPY reads them: one for raw.event_ids, one for
+-- raw.events.
 select
     typed.line_number,
     typed.event_id,
@@ -37,7 +38,9 @@ select
             typed.name is not null and typed.message_type in ('page', 'screen'),
             '{"name":' || to_json(typed.name)::varchar
             || if(
-                coalesce(extracted.stored_properties, '{}') = '{}', '}', ',' || substr(extracted.stored_properties, 2)
+                coalesce(extracted.stored_properties, '{}') = '{}',
+                '}',
+                ',' || substr(extracted.stored_properties, 2)
             ),
             extracted.stored_properties
         ), not typed.has_escapes),
