@@ -24,15 +24,15 @@ with origins as (
     select * from {{ ref('int_person_origins') }}
 ),
 
-accumulated as (
+accumulated as not materialized (
     select * from {{ ref('int_person_days_accumulated') }}
 ),
 
 workspace as (
     select
-        stg_raw__workspace.*,
-        as_of at time zone time_zone as local_as_of
-    from {{ ref('stg_raw__workspace') }} as stg_raw__workspace
+        workspace.*,
+        workspace.as_of at time zone workspace.time_zone as local_as_of
+    from {{ ref('stg_raw__workspace') }} as workspace
 ),
 
 touched as (

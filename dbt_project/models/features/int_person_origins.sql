@@ -8,7 +8,7 @@ marks as (
     select * from {{ ref('int_persons_touched') }}
 ),
 
-accumulated as (
+accumulated as not materialized (
     select * from {{ ref('int_person_days_accumulated') }}
 ),
 

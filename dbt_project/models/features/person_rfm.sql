@@ -5,7 +5,7 @@ with origins as (
     where first_order_at is not null
 ),
 
-accumulated as (
+accumulated as not materialized (
     select * from {{ ref('int_person_days_accumulated') }}
 )
 

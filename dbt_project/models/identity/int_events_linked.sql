@@ -25,8 +25,18 @@ message_events as (
     {{ newly_known(ref('int_message_events'), 'occurred_at', 'occurred_at') }}
 ),
 
-bot_patterns as (
-    select * from {{ ref('bot_patterns') }}
+-- A site is visited by few kinds of agents, so each is matched once.
+bots as (
+    select agents.user_agent
+    from (
+        select distinct seen.user_agent
+        from ({{ newly_known(ref('stg_raw__events'), 'occurred_at', 'occurred_at') }}) as seen
+    ) as agents
+    where exists (
+        select 1
+        from {{ ref('bot_patterns') }} as bot_patterns
+        where agents.user_agent ~* bot_patterns.pattern
+    )
 ),
 
 site_events_linked as (
@@ -42,10 +52,9 @@ site_events_linked as (
         site_events.channel in ('web', 'mobile')
         or site_events.type in ('page_viewed', 'screen_viewed')
         or site_events.page_url is not null as is_visit,
-        bots.is_bot is not null as is_bot,
-        site_events.page_path,
-        -- A page of the site itself brings nobody.
-        nullif(site_events.referrer_domain, site_events.page_domain) as referrer_domain,
+        bots.user_agent is not null as is_bot,
+        site_events.page_url,
+        site_events.referrer_url,
         site_events.utm_source,
         site_events.utm_medium,
         site_events.utm_campaign,
@@ -63,12 +72,7 @@ site_events_linked as (
         case when site_events.type = 'identified' then site_events.time_zone end as time_zone,
         case when site_events.type = 'identified' then site_events.locale end as locale
     from site_events
-    left join lateral (
-        select true as is_bot
-        from bot_patterns
-        where site_events.user_agent ~* bot_patterns.pattern
-        limit 1
-    ) as bots on true
+    left join bots on site_events.user_agent = bots.user_agent
 ),
 
 message_events_linked as (

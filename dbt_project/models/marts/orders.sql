@@ -1,7 +1,10 @@
 {{ config(materialized='view') }}
 
 with orders as (
-    select * from {{ ref('int_orders_linked') }}
+    select
+        linked.*,
+        (linked.ordered_at at time zone {{ workspace_time_zone() }})::date as ordered_date
+    from {{ ref('int_orders_linked') }} as linked
 ),
 
 sets as (
@@ -13,33 +16,21 @@ profiles as (
 ),
 
 rates as (
-    select * from {{ ref('stg_raw__currency_rates') }}
-),
-
-workspace as (
-    select * from {{ ref('stg_raw__workspace') }}
+    select * from {{ ref('int_currency_rates_filled') }}
 ),
 
 priced as (
     select
         orders.*,
-        workspace.time_zone,
+        coalesce(orders.currency, workspace.currency) as source_currency,
         case
             when coalesce(orders.currency, workspace.currency) = workspace.currency then 1
-            else (
-                -- The last rate before the order; before all rates, the first.
-                select rates.rate_to_workspace
-                from rates
-                where rates.currency = orders.currency
-                order by
-                    rates.date > (orders.ordered_at at time zone workspace.time_zone)::date,
-                    abs(rates.date - (orders.ordered_at at time zone workspace.time_zone)::date)
-                limit 1
-            )
-        end as rate,
-        coalesce(orders.currency, workspace.currency) as source_currency
+            else rates.rate_to_workspace
+        end as rate
     from orders
-    cross join workspace
+    cross join {{ ref('stg_raw__workspace') }} as workspace
+    left join rates
+        on orders.currency = rates.currency and orders.ordered_date = rates.date
 )
 
 select
@@ -47,7 +38,7 @@ select
     sets.person_id,
     priced.kind,
     priced.ordered_at,
-    (priced.ordered_at at time zone priced.time_zone)::date as ordered_date,
+    priced.ordered_date,
     priced.revenue_amount * priced.rate as revenue_amount,
     priced.refund_amount * priced.rate as refund_amount,
     (priced.revenue_amount - priced.refund_amount) * priced.rate as net_revenue_amount,

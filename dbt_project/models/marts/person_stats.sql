@@ -4,7 +4,7 @@ with persons as (
     select * from {{ ref('persons') }}
 ),
 
-accumulated as (
+accumulated as not materialized (
     select * from {{ ref('int_person_days_accumulated') }}
 ),
 

@@ -13,118 +13,65 @@ with touched as (
     {{ touched_persons() }}
 ),
 
-events as (
-    select * from {{ ref('int_events_resolved') }}
-),
-
 channel_rules as (
     select * from {{ ref('channel_rules') }}
 ),
 
-visits as (
-    select
-        events.*,
-        touched.batch_id as touched_batch_id,
-        nullif(concat_ws(
-            chr(31), events.utm_source, events.utm_medium, events.utm_campaign, events.click_id_type
-        ), '') as campaign
-    from touched
-    inner join events on touched.person_id = events.person_id
-    where events.is_visit and not events.is_bot
-),
-
--- A stretch is what no pause interrupts.
-paused as (
-    select
-        visits.*,
-        coalesce(
-            occurred_at - lag(occurred_at) over (
-                partition by person_id order by occurred_at, event_id
-            ) > make_interval(mins => {{ var('session_gap_minutes') }}),
-            true
-        ) as is_after_pause
-    from visits
-),
-
-stretches as (
-    select
-        paused.*,
-        count(*) filter (where is_after_pause) over (
-            partition by person_id order by occurred_at, event_id
-        ) as stretch_number
-    from paused
-),
-
--- Within a stretch, another campaign than the one before opens a session of its own.
 opened as (
     select
-        stretches.*,
-        is_after_pause or (
-            campaign is not null
-            and campaign is distinct from lag(campaign) over (
-                partition by person_id, stretch_number, campaign is null
-                order by occurred_at, event_id
-            )
-        ) as is_opening
-    from stretches
+        opened.*,
+        concat_ws(
+            chr(31), coalesce(opened.click_id_type, ''), coalesce(opened.utm_source, ''),
+            coalesce(opened.utm_medium, ''), coalesce(opened.referrer_domain, '')
+        ) as arrival
+    from touched
+    inner join {{ ref('int_sessions_opened') }} as opened
+        on touched.person_id = opened.person_id
 ),
 
-numbered as (
-    select
-        opened.*,
-        count(*) filter (where is_opening) over (
-            partition by person_id order by occurred_at, event_id
-        ) as session_number
+-- Visits arrive in few ways, so each way is judged once.
+arrivals as (
+    select distinct
+        arrival,
+        click_id_type,
+        utm_source,
+        utm_medium,
+        referrer_domain
     from opened
 ),
 
-grouped as (
-    select
-        person_id,
-        session_number,
-        min(touched_batch_id) as batch_id,
-        min(occurred_at) as started_at,
-        max(occurred_at) as ended_at,
-        count(*) as event_count,
-        max(event_id) filter (where is_opening) as landing_event_id,
-        max(page_path) filter (where is_opening) as landing_path,
-        max(referrer_domain) filter (where is_opening) as referrer_domain,
-        max(utm_source) filter (where is_opening) as utm_source,
-        max(utm_medium) filter (where is_opening) as utm_medium,
-        max(utm_campaign) filter (where is_opening) as utm_campaign,
-        max(click_id_type) filter (where is_opening) as click_id_type
-    from numbered
-    group by person_id, session_number
+judged as (
+    select distinct on (arrivals.arrival)
+        arrivals.arrival,
+        channel_rules.channel
+    from arrivals
+    inner join channel_rules
+        on
+            (channel_rules.click_id_pattern is null
+                or arrivals.click_id_type ~* channel_rules.click_id_pattern)
+            and (channel_rules.source_pattern is null
+                or arrivals.utm_source ~* channel_rules.source_pattern)
+            and (channel_rules.medium_pattern is null
+                or arrivals.utm_medium ~* channel_rules.medium_pattern)
+            and (channel_rules.referrer_pattern is null
+                or arrivals.referrer_domain ~* channel_rules.referrer_pattern)
+    order by arrivals.arrival, channel_rules.position
 )
 
 select
-    md5(grouped.landing_event_id) as session_id,
-    grouped.person_id,
-    grouped.started_at,
-    grouped.ended_at,
-    grouped.event_count,
-    grouped.landing_path,
-    grouped.referrer_domain,
-    grouped.utm_source,
-    grouped.utm_medium,
-    grouped.utm_campaign,
-    grouped.click_id_type,
-    coalesce(matched.channel, 'direct') as channel,
-    grouped.landing_event_id,
-    grouped.batch_id
-from grouped
-left join lateral (
-    select channel_rules.channel
-    from channel_rules
-    where
-        (channel_rules.click_id_pattern is null
-            or grouped.click_id_type ~* channel_rules.click_id_pattern)
-        and (channel_rules.source_pattern is null
-            or grouped.utm_source ~* channel_rules.source_pattern)
-        and (channel_rules.medium_pattern is null
-            or grouped.utm_medium ~* channel_rules.medium_pattern)
-        and (channel_rules.referrer_pattern is null
-            or grouped.referrer_domain ~* channel_rules.referrer_pattern)
-    order by channel_rules.position
-    limit 1
-) as matched on true
+    opened.session_id,
+    opened.person_id,
+    opened.started_at,
+    opened.ended_at,
+    opened.event_count,
+    opened.landing_path,
+    opened.referrer_domain,
+    opened.utm_source,
+    opened.utm_medium,
+    opened.utm_campaign,
+    opened.click_id_type,
+    coalesce(judged.channel, 'direct') as channel,
+    opened.landing_event_id,
+    opened.batch_id
+from opened
+left join judged on opened.arrival = judged.arrival

@@ -53,9 +53,7 @@ select
 
     -- where and how
     page_url,
-    substring(page_url from '^[a-zA-Z]+://[^/?#]+([^?#]*)') as page_path,
-    lower(substring(page_url from '^[a-zA-Z]+://(?:www\.)?([^/?#:]+)')) as page_domain,
-    lower(substring(referrer_url from '^[a-zA-Z]+://(?:www\.)?([^/?#:]+)')) as referrer_domain,
+    referrer_url,
     context ->> 'userAgent' as user_agent,
     context ->> 'timezone' as time_zone,
     context ->> 'locale' as locale,

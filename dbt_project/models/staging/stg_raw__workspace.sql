@@ -6,3 +6,5 @@ select
     time_zone,
     country
 from {{ source('raw', 'workspace') }}
+-- There is one row; the limit tells the planner, who would guess hundreds.
+limit 1

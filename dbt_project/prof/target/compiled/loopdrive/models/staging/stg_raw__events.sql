@@ -1,0 +1,102 @@
+with events as (
+    select
+        *,
+        context #>> '{page,url}' as page_url,
+        nullif(context #>> '{page,referrer}', '') as referrer_url
+    from "loopdrive_dbta"."raw"."events"
+    where occurred_at <= (select workspace.as_of from "loopdrive_dbta"."raw"."workspace" as workspace)
+)
+
+select
+    event_id,
+    source,
+    type,
+    channel,
+    occurred_at,
+    received_at,
+    batch_id,
+    properties,
+
+    -- identifiers; an alias names the id that a person carried before, which browsers make up
+    user_id,
+    identifiers ->> 'crm_contact_id' as crm_contact_id,
+    email,
+    phone,
+    device_id,
+    anonymous_id,
+    identifiers ->> 'previous_id' as previous_anonymous_id,
+    identifiers ->> 'ad_click_id' as ad_click_id,
+
+    -- orders; a shop's own numbers come as text now and then
+    order_id,
+    revenue_amount,
+    currency,
+    case when order_id is not null then properties ->> 'coupon' end as coupon,
+    case
+        when order_id is not null and properties ->> 'discount' ~ '^[0-9]+([.][0-9]+)?$'
+            then (properties ->> 'discount')::numeric
+    end as discount_amount,
+    case when order_id is not null then (
+        select sum(case
+            when jsonb_typeof(product -> 'quantity') = 'number'
+                then (product ->> 'quantity')::numeric
+            else 1
+        end)
+        from jsonb_path_query(properties, '$.products[*]') as product
+    ) end as item_count,
+    case when order_id is not null then array(
+        select distinct product ->> 'product_id'
+        from jsonb_path_query(properties, '$.products[*]') as product
+        where product ->> 'product_id' is not null
+        order by 1
+    ) end as product_ids,
+
+    -- where and how
+    page_url,
+    nullif(substr(
+        split_part(split_part(page_url, '?', 1), '#', 1),
+        nullif(strpos(substr(split_part(split_part(page_url, '?', 1), '#', 1), 9), '/'), 0) + 8
+    ), '') as page_path,
+    nullif(split_part(split_part(split_part(split_part(
+        replace(lower(page_url), '://www.', '://'), '/', 3
+    ), '?', 1), '#', 1), ':', 1), '') as page_domain,
+    nullif(split_part(split_part(split_part(split_part(
+        replace(lower(referrer_url), '://www.', '://'), '/', 3
+    ), '?', 1), '#', 1), ':', 1), '') as referrer_domain,
+    context ->> 'userAgent' as user_agent,
+    context ->> 'timezone' as time_zone,
+    context ->> 'locale' as locale,
+
+    -- campaign, from the address or as the tracker parsed it
+    nullif(lower(coalesce(
+        case
+            when page_url like '%utm_source=%'
+                then substring(page_url from '[?&]utm_source=([^&#]*)')
+        end,
+        context #>> '{campaign,source}'
+    )), '') as utm_source,
+    nullif(lower(coalesce(
+        case
+            when page_url like '%utm_medium=%'
+                then substring(page_url from '[?&]utm_medium=([^&#]*)')
+        end,
+        context #>> '{campaign,medium}'
+    )), '') as utm_medium,
+    nullif(lower(coalesce(
+        case
+            when page_url like '%utm_campaign=%'
+                then substring(page_url from '[?&]utm_campaign=([^&#]*)')
+        end,
+        context #>> '{campaign,name}'
+    )), '') as utm_campaign,
+    case
+        when page_url like '%clid=%' or page_url like '%braid=%'
+            then substring(page_url from '[?&](gclid|gbraid|wbraid|fbclid|ttclid|msclkid)=')
+    end as click_id_type,
+    case
+        when page_url like '%clid=%' or page_url like '%braid=%'
+            then substring(
+                page_url from '[?&](?:gclid|gbraid|wbraid|fbclid|ttclid|msclkid)=([^&#]+)'
+            )
+    end as click_id
+from events
