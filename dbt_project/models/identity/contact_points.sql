@@ -1,4 +1,7 @@
 {{ config(
+    materialized='incremental',
+    incremental_strategy='replace_changed',
+    unique_key=['person_id', 'channel', 'address'],
     indexes=[{'columns': ['person_id', 'channel', 'address'], 'unique': true}],
     post_hook="{{ distributed_by('person_id') }}",
 ) }}

@@ -1,6 +1,9 @@
 {{ config(
+    materialized='incremental',
+    incremental_strategy='replace_changed',
+    unique_key='set_id',
     indexes=[{'columns': ['set_id'], 'unique': true}, {'columns': ['person_id']}],
-    post_hook=["{{ distributed_by('set_id') }}", "analyze {{ this }}"],
+    post_hook=["{{ distributed_by('set_id') }}", "{% if not is_incremental() %}analyze {{ this }}{% endif %}"],
 ) }}
 
 with sets as (

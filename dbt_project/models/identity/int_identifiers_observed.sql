@@ -1,3 +1,11 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_changed',
+    unique_key=['identifier_value', 'identifier_type'],
+    indexes=[{'columns': ['identifier_value', 'identifier_type'], 'unique': true}],
+    post_hook="{{ distributed_by('identifier_value') }}",
+) }}
+
 with pairs as (
     select * from {{ ref('int_identifier_pairs_counted') }}
 ),

@@ -1,4 +1,7 @@
 {{ config(
+    materialized='incremental',
+    incremental_strategy='replace_changed',
+    unique_key=['identifier_value', 'identifier_type'],
     indexes=[
         {'columns': ['identifier_value', 'identifier_type'], 'unique': true},
         {'columns': ['person_id']},

@@ -1,4 +1,7 @@
 {{ config(
+    materialized='incremental',
+    incremental_strategy='replace_changed',
+    unique_key=['person_id', 'channel', 'address_hash', 'scope', 'recorded_at', 'status'],
     contract={'enforced': false},
     indexes=[{'columns': ['person_id']}],
     post_hook="{{ distributed_by('person_id') }}",

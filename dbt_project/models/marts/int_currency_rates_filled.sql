@@ -1,4 +1,7 @@
 {{ config(
+    materialized='incremental',
+    incremental_strategy='replace_changed',
+    unique_key=['currency', 'date'],
     contract={'enforced': false},
     indexes=[{'columns': ['currency', 'date'], 'unique': true}],
 ) }}
