@@ -22,7 +22,7 @@ COPY_ROWS = 200_000
 def read(url: str, query: str) -> pa.Table:
     """Run one query over ADBC.
 
-    jsonb, numeric, interval and other types Arrow does not know come back as strings.
+    numeric comes back as double, jsonb and other types Arrow does not know as strings.
     """
     with adbc.connect(url) as session, session.cursor() as cursor:
         cursor.execute(query)
@@ -30,13 +30,18 @@ def read(url: str, query: str) -> pa.Table:
 
 
 def plain(table: pa.Table) -> pa.Table:
-    """Replace extension and view columns by their storage; timestamps become UTC microseconds."""
+    """Replace extension columns: numeric becomes double, jsonb and the rest their storage.
+
+    Timestamps become UTC microseconds.
+    """
     return table.cast(pa.schema([_plain_field(field) for field in table.schema]))
 
 
 def _plain_field(field: pa.Field) -> pa.Field:
     kind = field.type
-    if isinstance(kind, pa.BaseExtensionType):
+    if isinstance(kind, pa.OpaqueType) and kind.type_name == "numeric":
+        kind = pa.float64()
+    elif isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type
     if pa.types.is_timestamp(kind) and kind.tz is not None:
         kind = pa.timestamp("us", tz="UTC")

@@ -44,12 +44,12 @@ class Warehouse:
             yield connection
 
     def read(self, query: str, **params: Any) -> pa.Table:
-        """Rows as Arrow, over ADBC. Cast numeric to float8 in SQL; jsonb comes as a string."""
+        """Rows as Arrow, over ADBC. numeric comes as double, jsonb as a string."""
         with self.connect() as connection:
             return bulk.read(self.url, bulk.rendered(connection, query, params))
 
     def table(self, table: str) -> pa.Table:
-        """A whole table as Arrow, in no order; numeric columns come as strings."""
+        """A whole table as Arrow, in no order; numeric comes as double, jsonb as a string."""
         with self.connect() as connection:
             query = sql.SQL("select * from {}").format(_name(table)).as_string(connection)
         return bulk.read(self.url, query)

@@ -45,24 +45,13 @@ def settings_of(config: Path | None) -> Settings:
 
 def main() -> None:
     """Entry point: prints one line and exits non-zero for every failure a user can mend."""
-    from activations.errors import ActivationError
-
     from dagster_project.cli import inspect, operate, review, run, stages
-    from dagster_project.loop import LoopError
 
     del inspect, operate, review, run, stages  # imported for the commands they register
     _quiet()
-    expected = (
-        ActivationError,
-        ConfigError,
-        LoopError,
-        MigrationError,
-        ServerError,
-        WorkspaceBusyError,
-    )
     try:
         app()
-    except expected as error:
+    except _expected() as error:
         errors.print(f"loopdrive: {error}", style="bold red", markup=False, highlight=False)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
 """budget/*: the day's plan over all platforms, then one asset for each platform that pushes it.
 
-Keep out: how much a campaign deserves (`ml.budget`), approval and read-back (`activations.budgets`).
+Keep out: how much a campaign deserves (`ml.budget`), approval, read-back (`activations.budgets`).
 """
 
 from decimal import Decimal

@@ -13,7 +13,12 @@ from warehouse import load_settings
 LEARNED = [["ml", name] for name in ("bandit_posteriors", "send_times", "send_time_priors")]
 
 
-@dg.asset(key=["copy", "variants"], group_name="copy", kinds={"python", "postgres"})
+@dg.asset(
+    key=["copy", "variants"],
+    group_name="copy",
+    kinds={"python", "postgres"},
+    deps=[["raw", "workspace"], ["ml", "personas"]],
+)
 def variants(workspace: Workspace) -> dg.MaterializeResult:
     """Shipped templates, approved by hash, and drafts of the language model where one is set."""
     return dg.MaterializeResult(metadata=copywriting.publish(workspace))

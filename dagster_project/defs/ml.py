@@ -40,15 +40,16 @@ def churn_scores(workspace: Workspace) -> dg.MaterializeResult:
     key=["ml", "lifetime_values"],
     group_name="ml",
     kinds=KINDS,
-    deps=[["features", "person_rfm"]],
+    deps=[["features", "person_rfm"], ["marts", "orders"]],
 )
 def lifetime_values(workspace: Workspace) -> dg.MaterializeResult:
     """Orders and revenue expected of each buyer over the next year (BG/NBD, Gamma-Gamma)."""
     rfm = learning.frame(workspace, "features.person_rfm")
+    orders = learning.frame(workspace, "marts.orders")
     learned = learning.learn(
         workspace,
         lifetime_value.MODEL,
-        lambda at: lifetime_value.fit(rfm, at),
+        lambda at: lifetime_value.fit(rfm, at, orders[orders["kind"] == "sale"]),
         plots.of_lifetime_value,
     )
     shown = learned.metadata()

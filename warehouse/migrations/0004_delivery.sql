@@ -81,6 +81,7 @@ create table delivery.send_attempts (
     detail text
 );
 create index send_attempts_message on delivery.send_attempts (message_key);
+create index send_attempts_attempted on delivery.send_attempts (attempted_at);
 
 create table delivery.copy_variants (
     variant_id text primary key,
