@@ -7,3 +7,8 @@
 {% macro workspace_time_zone() -%}
     (select workspace.time_zone from {{ source('raw', 'workspace') }} as workspace)
 {%- endmacro %}
+
+{#- The currency that amounts of marts are in. -#}
+{% macro workspace_currency() -%}
+    (select workspace.currency from {{ source('raw', 'workspace') }} as workspace)
+{%- endmacro %}

@@ -7,17 +7,16 @@
 -#}
 {% macro newly_known(relation, moment, own_moment) -%}
     {%- if is_incremental() -%}
+    {%- set batch = highest('batch_id', '0') -%}
     select relation.*
     from {{ relation }} as relation
-    where relation.batch_id > (select coalesce(max(own.batch_id), 0) from {{ this }} as own)
+    where relation.batch_id > {{ batch }}
     union all
     select relation.*
     from {{ relation }} as relation
     where
-        relation.{{ moment }} > (
-            select coalesce(max(own.{{ own_moment }}), '-infinity') from {{ this }} as own
-        )
-        and relation.batch_id <= (select coalesce(max(own.batch_id), 0) from {{ this }} as own)
+        relation.{{ moment }} > {{ highest(own_moment, "'-infinity'") }}
+        and relation.batch_id <= {{ batch }}
     {%- else -%}
     select relation.* from {{ relation }} as relation
     {%- endif -%}

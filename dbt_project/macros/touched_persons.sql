@@ -1,13 +1,13 @@
 {#-
-    The persons whose rows a person-driven model must make anew: those touched at or after the
-    highest mark among the model's own rows. "At" because the last run may have failed after it
-    marked them; doing so again changes nothing.
+    The persons whose rows a person-driven model must make anew: those touched after the highest
+    touch among the model's own rows. A run that fails in between leaves the model's rows, and so
+    its mark, as they were: the next run takes up both touches.
 -#}
 {% macro touched_persons() -%}
     select touched.person_id, touched.batch_id
     from {{ ref('int_persons_touched') }} as touched
     {%- if is_incremental() %}
-    where touched.batch_id >= (select coalesce(max(own.batch_id), 0) from {{ this }} as own)
+    where touched.batch_id > {{ highest('batch_id', '0') }}
     {%- endif -%}
 {%- endmacro %}
 
@@ -24,7 +24,7 @@
     where target.person_id in (
         select touched.person_id
         from {{ ref('int_persons_touched') }} as touched
-        where touched.batch_id >= (select coalesce(max(own.batch_id), 0) from {{ target }} as own)
+        where touched.batch_id > {{ highest('batch_id', '0', target) }}
     );
     {%- if arg_dict["unique_key"] %}
     {%- set key = arg_dict["unique_key"] | join(", ") %}

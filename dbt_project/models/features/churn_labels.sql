@@ -3,8 +3,8 @@
 with snapshots as (
     select
         built.person_id,
-        built.as_of,
-        built.as_of + make_interval(days => {{ var('churn_window_days') }}) as window_ends_at
+        built.written_as_of as as_of,
+        built.written_as_of + make_interval(days => {{ var('churn_window_days') }}) as window_ends_at
     from {{ ref('int_person_features_built') }} as built
     where built.snapshot <> 'latest'
 ),

@@ -6,6 +6,7 @@
     indexes=[{'columns': ['person_id', 'snapshot'], 'unique': true}, {'columns': ['batch_id']}],
     post_hook="{{ distributed_by('person_id') }}",
 ) }}
+{%- set windows = [7, 30, 90, 365] %}
 {%- set sums_by_window = {
     7: ['session_count'],
     30: [
@@ -31,7 +32,9 @@ accumulated as not materialized (
 workspace as (
     select
         workspace.*,
-        workspace.as_of at time zone workspace.time_zone as local_as_of
+        workspace.as_of at time zone workspace.time_zone as local_as_of,
+        ((workspace.as_of at time zone workspace.time_zone) - interval '1 microsecond')::date
+            as last_date
     from {{ ref('stg_raw__workspace') }} as workspace
 ),
 
@@ -39,6 +42,32 @@ touched as (
     {{ touched_persons() }}
 ),
 
+{% if is_incremental() -%}
+-- Whose windows moved: a day of theirs fell out of one since the last run.
+moved as (
+    select accumulated.person_id
+    from accumulated
+    cross join workspace
+    where
+        {%- for days in windows %}
+        accumulated.date between {{ highest('last_date', "'-infinity'") }}::date - {{ days - 1 }}
+            and workspace.last_date - {{ days }}
+            {{- " or" if not loop.last }}
+        {%- endfor %}
+),
+
+due as (
+    select origins.person_id
+    from origins
+    where
+        origins.person_id in (select touched.person_id from touched)
+        or origins.person_id in (select moved.person_id from moved)
+        or origins.person_id not in (
+            select own.person_id from {{ this }} as own where own.snapshot = 'latest'
+        )
+),
+
+{% endif -%}
 mondays as (
     select
         monday::date as monday,
@@ -52,21 +81,24 @@ mondays as (
     ) as monday
 ),
 
--- Today for everybody; a new Monday for every buyer; past Mondays for those who were touched.
+-- Today for whom it differs; a new Monday for every buyer; past Mondays for those touched.
 points as (
     select
         origins.*,
         'latest' as snapshot,
-        workspace.as_of,
-        (workspace.local_as_of - interval '1 microsecond')::date as date
+        workspace.as_of as written_as_of,
+        workspace.last_date
     from origins
     cross join workspace
+    {% if is_incremental() -%}
+    where origins.person_id in (select due.person_id from due)
+    {% endif -%}
     union all
     select
         origins.*,
         mondays.monday::text as snapshot,
-        mondays.as_of,
-        mondays.monday - 1 as date
+        mondays.as_of as written_as_of,
+        mondays.monday - 1 as last_date
     from origins
     inner join mondays on origins.first_order_at < mondays.as_of
     {% if is_incremental() %}
@@ -98,10 +130,10 @@ select
     {%- endfor %}
     {%- endfor %}
 from points
-{% for days in [0, 7, 30, 90, 365] -%}
+{% for days in [0] + windows -%}
 left join lateral (
     select * from accumulated
-    where accumulated.person_id = points.person_id and accumulated.date <= points.date - {{ days }}
+    where accumulated.person_id = points.person_id and accumulated.date <= points.last_date - {{ days }}
     order by accumulated.date desc
     limit 1
 ) as {{ "before_" ~ days ~ "d" if days else "latest" }} on true

@@ -10,20 +10,27 @@ consents as (
     where scope = 'marketing' and status = 'granted'
 ),
 
-oldest as (
+workspace as (
     select
         as_of,
         as_of - make_interval(weeks => {{ var('snapshot_weeks') }}) as oldest_as_of
     from {{ ref('stg_raw__workspace') }}
 ),
 
+-- A latest row is as of today whenever it was written: none of its windows has moved since.
 kept as (
-    select built.*
+    select
+        built.*,
+        case when built.snapshot = 'latest' then workspace.as_of else built.written_as_of end as as_of
     from built
-    cross join oldest
+    inner join {{ ref('persons') }} as persons on built.person_id = persons.person_id
+    cross join workspace
     where
         built.snapshot = 'latest'
-        or (built.as_of > oldest.oldest_as_of and built.as_of < oldest.as_of)
+        or (
+            built.written_as_of > workspace.oldest_as_of
+            and built.written_as_of < workspace.as_of
+        )
 ),
 
 consented as (

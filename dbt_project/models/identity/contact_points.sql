@@ -10,9 +10,8 @@ with identifiers as (
     select * from {{ ref('person_identifiers') }}
 ),
 
-edges as (
-    select * from {{ ref('edges') }}
-    where verdict = 'accepted'
+pairs as (
+    select * from {{ ref('int_identifier_pairs_counted') }}
 ),
 
 profiles as (
@@ -38,12 +37,12 @@ addresses as (
 -- An account or a card vouches for an address; what was only typed into a form may be a slip.
 vouched as (
     select right_type as address_type, right_value as address, first_seen_at
-    from edges
-    where left_type in ('crm_contact_id', 'user_id')
+    from pairs
+    where left_type = 'crm_contact_id' and right_type in ('email', 'phone')
     union all
     select left_type, left_value, first_seen_at
-    from edges
-    where right_type in ('crm_contact_id', 'user_id')
+    from pairs
+    where left_type in ('email', 'phone') and right_type = 'user_id'
 ),
 
 verified as (

@@ -73,25 +73,48 @@ pairs as (
     group by
         lefts.identifier_type, lefts.identifier_value,
         rights.identifier_type, rights.identifier_value
+),
+
+-- Values that name nobody, each judged once: a pair of an identifier with itself stands for it.
+blocked as (
+    select distinct
+        pairs.left_type,
+        pairs.left_value
+    from pairs
+    inner join {{ ref('blocked_values') }} as patterns
+        on
+            patterns.identifier_type in ('*', pairs.left_type)
+            and pairs.left_value ~* patterns.pattern
+    where pairs.left_type = pairs.right_type and pairs.left_value = pairs.right_value
 )
 
-{% if is_incremental() %}
 select
     pairs.left_type,
     pairs.left_value,
     pairs.right_type,
     pairs.right_value,
+    {%- if is_incremental() %}
     pairs.evidence_count + coalesce(before.evidence_count, 0) as evidence_count,
     least(pairs.first_seen_at, before.first_seen_at) as first_seen_at,
     greatest(pairs.last_seen_at, before.last_seen_at) as last_seen_at,
-    greatest(pairs.batch_id, before.batch_id) as batch_id
+    greatest(pairs.batch_id, before.batch_id) as batch_id,
+    {%- else %}
+    pairs.evidence_count,
+    pairs.first_seen_at,
+    pairs.last_seen_at,
+    pairs.batch_id,
+    {%- endif %}
+    blocked.left_value is not null
+    and pairs.left_type = pairs.right_type
+    and pairs.left_value = pairs.right_value as is_blocked
 from pairs
+left join blocked
+    on pairs.left_type = blocked.left_type and pairs.left_value = blocked.left_value
+{%- if is_incremental() %}
 left join {{ this }} as before
     on
         pairs.left_type = before.left_type
         and pairs.left_value = before.left_value
         and pairs.right_type = before.right_type
         and pairs.right_value = before.right_value
-{% else %}
-select * from pairs
-{% endif %}
+{%- endif %}

@@ -14,17 +14,14 @@ rules as (
     select * from {{ ref('identifier_rules') }}
 ),
 
-blocked_values as (
-    select * from {{ ref('blocked_values') }}
-),
-
 identifiers as (
     select
         left_type as identifier_type,
         left_value as identifier_value,
         evidence_count,
         first_seen_at,
-        last_seen_at
+        last_seen_at,
+        is_blocked
     from pairs
     where left_type = right_type and left_value = right_value
 ),
@@ -53,17 +50,6 @@ shared as (
         neighbours.left_type, neighbours.left_value, neighbours.neighbour_type,
         rules.max_strong_neighbours
     having count(*) > rules.max_strong_neighbours
-),
-
-blocked as (
-    select distinct
-        identifiers.identifier_type,
-        identifiers.identifier_value
-    from identifiers
-    inner join blocked_values
-        on
-            blocked_values.identifier_type in ('*', identifiers.identifier_type)
-            and identifiers.identifier_value ~* blocked_values.pattern
 )
 
 select
@@ -72,17 +58,13 @@ select
     identifiers.evidence_count,
     identifiers.first_seen_at,
     identifiers.last_seen_at,
-    blocked.identifier_value is not null as is_blocked,
+    identifiers.is_blocked,
     shared.identifier_value is not null as is_shared,
     case
-        when blocked.identifier_value is not null then 'blocked_value'
+        when identifiers.is_blocked then 'blocked_value'
         when shared.identifier_value is not null then 'shared_identifier'
     end as reason
 from identifiers
-left join blocked
-    on
-        identifiers.identifier_type = blocked.identifier_type
-        and identifiers.identifier_value = blocked.identifier_value
 left join shared
     on
         identifiers.identifier_type = shared.identifier_type

@@ -71,10 +71,10 @@ sales as (
         coalesce(invoiced.set_id, tracked.set_id) as set_id,
         coalesce(invoiced.kind, 'sale') as kind,
         coalesce(invoiced.ordered_at, tracked.occurred_at) as ordered_at,
-        coalesce(invoiced.currency, tracked.currency) as currency,
+        coalesce(invoiced.currency, tracked.currency, {{ workspace_currency() }}) as currency,
         coalesce(invoiced.revenue_amount, tracked.revenue_amount, 0) as revenue_amount,
         coalesce(invoiced.refund_amount, 0) as refund_amount,
-        tracked.discount_amount,
+        coalesce(tracked.discount_amount, 0) as discount_amount,
         tracked.coupon,
         coalesce(invoiced.item_count, tracked.item_count, 0) as item_count,
         coalesce(invoiced.product_ids, tracked.product_ids) as product_ids,
@@ -92,10 +92,10 @@ refunds as (
         events.set_id,
         'credit_note' as kind,
         events.occurred_at as ordered_at,
-        coalesce(events.currency, sales.currency) as currency,
+        coalesce(events.currency, sales.currency, {{ workspace_currency() }}) as currency,
         0 as revenue_amount,
         coalesce(events.revenue_amount, sales.revenue_amount, 0) as refund_amount,
-        null::numeric as discount_amount,
+        0 as discount_amount,
         null::text as coupon,
         coalesce(events.item_count, 0) as item_count,
         events.product_ids,
@@ -107,6 +107,11 @@ refunds as (
     where events.type = 'order_refunded'
 )
 
-select * from sales
-union all
-select * from refunds
+select
+    orders.*,
+    (orders.ordered_at at time zone {{ workspace_time_zone() }})::date as ordered_date
+from (
+    select * from sales
+    union all
+    select * from refunds
+) as orders

@@ -3,7 +3,10 @@
     incremental_strategy='delete+insert',
     unique_key='person_id',
     indexes=[{'columns': ['person_id'], 'unique': true}, {'columns': ['batch_id']}],
-    post_hook="{{ distributed_by('person_id') }}",
+    post_hook=[
+        "{{ distributed_by('person_id') }}",
+        "{% if not is_incremental() %}analyze {{ this }}{% endif %}",
+    ],
 ) }}
 
 with sets as (
@@ -44,9 +47,15 @@ current_persons as (
     left join amounts on evidence.person_id = amounts.person_id
 ),
 
-landed as (
-    select coalesce(max(batch_id), 0) as batch_id
-    from {{ ref('stg_raw__batches') }}
+-- The number of this run's touches: the batch sequence, pushed on when no batch came.
+touch as (
+    select
+        greatest(
+            (select coalesce(max(batches.batch_id), 0) from {{ ref('stg_raw__batches') }} as batches)
+            {%- if load_relation(this) is not none %},
+            (select max(before.batch_id) + 1 from {{ this }} as before)
+            {%- endif %}
+        ) as batch_id
 )
 
 {% if is_incremental() %}
@@ -54,16 +63,16 @@ landed as (
 select
     coalesce(current_persons.person_id, before.person_id) as person_id,
     current_persons.fingerprint,
-    landed.batch_id
+    touch.batch_id
 from current_persons
 full outer join {{ this }} as before on current_persons.person_id = before.person_id
-cross join landed
+cross join touch
 where current_persons.fingerprint is distinct from before.fingerprint
 {% else %}
 select
     current_persons.person_id,
     current_persons.fingerprint,
-    landed.batch_id
+    touch.batch_id
 from current_persons
-cross join landed
+cross join touch
 {% endif %}

@@ -14,16 +14,17 @@ with rates as (
         lead(date) over (partition by currency order by date) as next_date,
         row_number() over (partition by currency order by date) as rate_number
     from {{ ref('stg_raw__currency_rates') }}
+    where currency <> {{ workspace_currency() }}
 ),
 
 days as (
     select
-        min((ordered_at at time zone {{ workspace_time_zone() }})::date) as first_date,
+        min(ordered_date) as first_date,
         ({{ as_of() }} at time zone {{ workspace_time_zone() }})::date as last_date
     from {{ ref('int_orders_linked') }}
 )
 
--- The last rate before an order holds; for orders before all rates, the first one does.
+-- The workspace's own currency is worth itself. Of others, the last rate before an order holds; for orders before all rates, the first one does.
 select
     rates.currency,
     held.date::date as date,
@@ -38,3 +39,10 @@ cross join lateral generate_series(
     coalesce(rates.next_date - 1, greatest(days.last_date, rates.date)),
     '1 day'
 ) as held (date)
+union all
+select
+    {{ workspace_currency() }} as currency,
+    held.date::date as date,
+    1 as rate_to_workspace
+from days
+cross join lateral generate_series(days.first_date, days.last_date, '1 day') as held (date)

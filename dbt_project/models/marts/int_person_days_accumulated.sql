@@ -2,7 +2,11 @@
     materialized='incremental',
     incremental_strategy='replace_touched_persons',
     contract={'enforced': false},
-    indexes=[{'columns': ['person_id', 'date'], 'unique': true}, {'columns': ['batch_id']}],
+    indexes=[
+        {'columns': ['person_id', 'date'], 'unique': true},
+        {'columns': ['date']},
+        {'columns': ['batch_id']},
+    ],
     post_hook=[
         "{{ distributed_by('person_id') }}",
         "{% if not is_incremental() %}analyze {{ this }}{% endif %}",

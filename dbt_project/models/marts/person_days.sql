@@ -5,115 +5,118 @@
     post_hook="{{ distributed_by('person_id') }}",
 ) }}
 {%- set event_counts = {
-    'event_count': "message_key is null",
     'page_view_count': "type in ('page_viewed', 'screen_viewed')",
     'product_view_count': "type = 'product_viewed'",
     'cart_add_count': "type = 'product_added'",
     'checkout_count': "type = 'checkout_started'",
     'support_ticket_count': "type = 'support_ticket_opened'",
-    'email_delivered_count': "type = 'email_delivered' and message_key is not null",
-    'email_open_count': "type = 'email_opened' and message_key is not null",
-    'email_click_count': "type = 'email_clicked' and message_key is not null",
-    'sms_delivered_count': "type = 'sms_delivered' and message_key is not null",
-    'sms_click_count': "type = 'sms_clicked' and message_key is not null",
+} %}
+{%- set message_counts = {
+    'email_delivered_count': 'email_delivered',
+    'email_open_count': 'email_opened',
+    'email_click_count': 'email_clicked',
+    'sms_delivered_count': 'sms_delivered',
+    'sms_click_count': 'sms_clicked',
 } %}
 
 with touched as (
     {{ touched_persons() }}
 ),
 
-events as (
+orders as (
     select
-        resolved.*,
-        (resolved.occurred_at at time zone {{ workspace_time_zone() }})::date as date
+        orders.*,
+        touched.batch_id
+    from touched
+    inner join {{ ref('orders') }} as orders on touched.person_id = orders.person_id
+),
+
+event_facts as (
+    select
+        resolved.person_id,
+        (resolved.occurred_at at time zone {{ workspace_time_zone() }})::date as date,
+        case when resolved.message_key is null then 'event' else 'message' end as fact,
+        resolved.type,
+        resolved.occurred_at as moment,
+        touched.batch_id
     from touched
     inner join {{ ref('int_events_resolved') }} as resolved
         on touched.person_id = resolved.person_id
     where not resolved.is_bot
 ),
 
-sessions as (
+session_facts as (
     select
         sessions.person_id,
-        (sessions.started_at at time zone {{ workspace_time_zone() }})::date as date
+        (sessions.started_at at time zone {{ workspace_time_zone() }})::date as date,
+        'session' as fact,
+        null as type,
+        null::timestamptz as moment,
+        touched.batch_id
     from touched
     inner join {{ ref('sessions') }} as sessions on touched.person_id = sessions.person_id
 ),
 
-orders as (
-    select orders.*
-    from touched
-    inner join {{ ref('orders') }} as orders on touched.person_id = orders.person_id
-),
-
-event_days as (
+-- A product counts on the day it was first bought.
+product_facts as (
     select
-        person_id,
-        date,
-        {%- for measure, condition in event_counts.items() %}
-        count(*) filter (where {{ condition }}) as {{ measure }},
-        {%- endfor %}
-        min(occurred_at) filter (where message_key is null) as first_event_at,
-        max(occurred_at) filter (where message_key is null) as last_event_at
-    from events
-    group by person_id, date
-),
-
-session_days as (
-    select person_id, date, count(*) as session_count
-    from sessions
-    group by person_id, date
-),
-
-order_days as (
-    select
-        person_id,
-        ordered_date as date,
-        count(*) filter (where kind = 'sale' and not is_stock_adjustment) as order_count,
-        sum(revenue_amount) as revenue_amount,
-        sum(refund_amount) as refund_amount,
-        sum(net_revenue_amount) as net_revenue_amount,
-        sum(discount_amount) as discount_amount,
-        min(ordered_at) filter (where kind = 'sale') as first_order_at,
-        max(ordered_at) filter (where kind = 'sale') as last_order_at
-    from orders
-    group by person_id, ordered_date
-),
-
-first_purchases as (
-    select orders.person_id, min(orders.ordered_date) as date, products.product_id
+        orders.person_id,
+        min(orders.ordered_date) as date,
+        'product' as fact,
+        null as type,
+        null::timestamptz as moment,
+        min(orders.batch_id) as batch_id
     from orders
     cross join lateral unnest(orders.product_ids) as products (product_id)
     where orders.kind = 'sale'
     group by orders.person_id, products.product_id
 ),
 
-new_product_days as (
-    select person_id, date, count(*) as new_product_count
-    from first_purchases
-    group by person_id, date
+-- One pass over all facts: the planner knows too little of a few touched persons to join them.
+facts as (
+    select *, 0 as revenue_amount, 0 as refund_amount, 0 as discount_amount
+    from (
+        select * from event_facts
+        union all
+        select * from session_facts
+        union all
+        select * from product_facts
+    ) as counted
+    union all
+    select
+        person_id,
+        ordered_date,
+        case when kind = 'sale' and not is_stock_adjustment then 'order' else 'credit' end,
+        null,
+        ordered_at,
+        batch_id,
+        revenue_amount,
+        refund_amount,
+        discount_amount
+    from orders
 )
 
 select
     person_id,
     date,
-    {%- for measure in event_counts %}
-    coalesce(event_days.{{ measure }}, 0) as {{ measure }},
+    count(*) filter (where fact = 'event') as event_count,
+    {%- for measure, condition in event_counts.items() %}
+    count(*) filter (where fact = 'event' and {{ condition }}) as {{ measure }},
     {%- endfor %}
-    coalesce(session_days.session_count, 0) as session_count,
-    coalesce(order_days.order_count, 0) as order_count,
-    coalesce(new_product_days.new_product_count, 0) as new_product_count,
-    coalesce(order_days.revenue_amount, 0) as revenue_amount,
-    coalesce(order_days.refund_amount, 0) as refund_amount,
-    coalesce(order_days.net_revenue_amount, 0) as net_revenue_amount,
-    coalesce(order_days.discount_amount, 0) as discount_amount,
-    least(event_days.first_event_at, order_days.first_order_at) as first_active_at,
-    greatest(event_days.last_event_at, order_days.last_order_at) as last_active_at,
-    order_days.first_order_at,
-    order_days.last_order_at,
-    touched.batch_id
-from event_days
-full outer join order_days using (person_id, date)
-left join session_days using (person_id, date)
-left join new_product_days using (person_id, date)
-inner join touched using (person_id)
+    {%- for measure, type in message_counts.items() %}
+    count(*) filter (where fact = 'message' and type = '{{ type }}') as {{ measure }},
+    {%- endfor %}
+    count(*) filter (where fact = 'session') as session_count,
+    count(*) filter (where fact = 'order') as order_count,
+    count(*) filter (where fact = 'product') as new_product_count,
+    sum(revenue_amount) as revenue_amount,
+    sum(refund_amount) as refund_amount,
+    sum(revenue_amount) - sum(refund_amount) as net_revenue_amount,
+    sum(discount_amount) as discount_amount,
+    min(moment) filter (where fact in ('event', 'order')) as first_active_at,
+    max(moment) filter (where fact in ('event', 'order')) as last_active_at,
+    min(moment) filter (where fact = 'order') as first_order_at,
+    max(moment) filter (where fact = 'order') as last_order_at,
+    min(batch_id) as batch_id
+from facts
+group by person_id, date
