@@ -169,6 +169,11 @@ def names_before(program: Program, folder: Path = FOLDER) -> tuple[str, ...]:
     return tuple(p.program for p in load_all(names, folder) if p.priority < program.priority)
 
 
+def channels(names: Sequence[str]) -> tuple[str, ...]:
+    """The channels that these programs use, each once, sorted."""
+    return tuple(sorted({channel for name in names for channel in load(name).channels}))
+
+
 def parse(text: str, file: str) -> Program:
     """A program from its YAML; `file` names it in errors."""
     try:

@@ -68,7 +68,11 @@ def _hours(
         return np.empty(0, dtype=np.int64)
     persons = held.frame.to_pandas().iloc[rows]
     curves = send_hours.best_hours(
-        learning.frame(workspace, "ml.send_times"),
+        learning.frame(
+            workspace,
+            "ml.send_times",
+            {"person_id": persons["person_id"].tolist(), "channel": [channel]},
+        ),
         learning.frame(workspace, "ml.send_time_priors"),
         persons[["person_id", "persona_id"]],
         channel,

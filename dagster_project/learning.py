@@ -5,7 +5,7 @@ Keep out: fitting, gates and metrics (`ml/`).
 """
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -83,9 +83,11 @@ def write(workspace: Workspace, table: str, frame: pd.DataFrame) -> int:
     return workspace.warehouse.replace(table, pa.Table.from_pandas(frame, preserve_index=False))
 
 
-def frame(workspace: Workspace, table: str) -> pd.DataFrame:
-    """A table as a pandas frame."""
-    return workspace.warehouse.table(table).to_pandas()
+def frame(
+    workspace: Workspace, table: str, where: Mapping[str, Sequence[str]] | None = None
+) -> pd.DataFrame:
+    """A table, or the rows that hold one of the given values, as a pandas frame."""
+    return workspace.warehouse.table(table, where).to_pandas()
 
 
 def picture(png: bytes) -> dg.MetadataValue:

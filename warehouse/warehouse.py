@@ -4,7 +4,7 @@ Belongs here: opening a workspace's database, transactions, reads and writes by 
 Keep out: SQL of a room; it is handed in by the room that means something by it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -48,11 +48,18 @@ class Warehouse:
         with self.connect() as connection:
             return bulk.read(self.url, bulk.rendered(connection, query, params))
 
-    def table(self, table: str) -> pa.Table:
-        """A whole table as Arrow, in no order; numeric comes as double, jsonb as a string."""
+    def table(self, table: str, where: Mapping[str, Sequence[str]] | None = None) -> pa.Table:
+        """A table as Arrow, in no order; numeric comes as double, jsonb as a string.
+
+        `where` keeps the rows whose text columns hold one of the given values.
+        """
+        query = sql.SQL("select * from {}").format(_name(table))
+        for word, (column, values) in zip(("where", "and"), (where or {}).items(), strict=False):
+            query += sql.SQL(" {} {} = any({})").format(
+                sql.SQL(word), sql.Identifier(column), sql.Literal(list(values))
+            )
         with self.connect() as connection:
-            query = sql.SQL("select * from {}").format(_name(table)).as_string(connection)
-        return bulk.read(self.url, query)
+            return bulk.read(self.url, query.as_string(connection))
 
     def rows(self, query: str, **params: Any) -> list[dict[str, Any]]:
         """A small result as Python values."""

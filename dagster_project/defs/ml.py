@@ -114,7 +114,8 @@ def send_time_tables(workspace: Workspace) -> Iterator[dg.MaterializeResult]:
     """When people answer: curves by person, persona and population."""
     responses = learning.frame(workspace, "features.send_time_responses")
     persona_of = learning.frame(workspace, "ml.person_personas")
-    learned = send_time.fit(responses, persona_of, workspace.as_of)
+    channels = programs.channels(workspace.settings.programs)
+    learned = send_time.fit(responses, persona_of, workspace.as_of, channels)
     is_published = not isinstance(learned, Refusal)
     learning.record(workspace, learned.card, is_champion=is_published)
     shown = learning.Learned(None, learned.card, {}).metadata()
