@@ -6,6 +6,7 @@
     indexes=[{'columns': ['person_id', 'snapshot'], 'unique': true}, {'columns': ['batch_id']}],
     post_hook="{{ distributed_by('person_id') }}",
 ) }}
+-- depends_on: {{ ref('persons') }}, {{ ref('int_persons_touched') }}
 {%- set windows = [7, 30, 90, 365] %}
 {%- set sums_by_window = {
     7: ['session_count'],
@@ -21,11 +22,7 @@
     365: ['order_count', 'net_revenue_amount'],
 } %}
 
-with origins as (
-    select * from {{ ref('int_person_origins') }}
-),
-
-accumulated as not materialized (
+with accumulated as not materialized (
     select * from {{ ref('int_person_days_accumulated') }}
 ),
 
@@ -38,36 +35,6 @@ workspace as (
     from {{ ref('stg_raw__workspace') }} as workspace
 ),
 
-touched as (
-    {{ touched_persons() }}
-),
-
-{% if is_incremental() -%}
--- Whose windows moved: a day of theirs fell out of one since the last run.
-moved as (
-    select accumulated.person_id
-    from accumulated
-    cross join workspace
-    where
-        {%- for days in windows %}
-        accumulated.date between {{ highest('last_date', "'-infinity'") }}::date - {{ days - 1 }}
-            and workspace.last_date - {{ days }}
-            {{- " or" if not loop.last }}
-        {%- endfor %}
-),
-
-due as (
-    select origins.person_id
-    from origins
-    where
-        origins.person_id in (select touched.person_id from touched)
-        or origins.person_id in (select moved.person_id from moved)
-        or origins.person_id not in (
-            select own.person_id from {{ this }} as own where own.snapshot = 'latest'
-        )
-),
-
-{% endif -%}
 mondays as (
     select
         monday::date as monday,
@@ -81,6 +48,43 @@ mondays as (
     ) as monday
 ),
 
+{% if is_incremental() -%}
+{%- set last_date = highest('last_date', "'-infinity'") ~ '::date' %}
+{%- set last_monday = highest("nullif(snapshot, 'latest')", "''") %}
+touched as (
+    {{ touched_persons() }}
+),
+
+-- Whose latest row differs: touched since, or a day of theirs fell out of a window, or new.
+moved as (
+    select touched.person_id from touched
+    union
+    select accumulated.person_id
+    from accumulated
+    cross join workspace
+    where
+        {%- for days in windows %}
+        accumulated.date between {{ last_date }} - {{ days - 1 }} and workspace.last_date - {{ days }}
+            {{- " or" if not loop.last }}
+        {%- endfor %}
+    union
+    select persons.person_id
+    from {{ ref('persons') }} as persons
+    left join {{ this }} as own on persons.person_id = own.person_id and own.snapshot = 'latest'
+    where own.person_id is null
+),
+
+{% endif -%}
+origins as (
+    select origins.*
+    from {{ ref('int_person_origins') }} as origins
+    {%- if is_incremental() %}
+    where
+        origins.person_id in (select moved.person_id from moved)
+        or exists (select 1 from mondays where mondays.monday::text > {{ last_monday }})
+    {%- endif %}
+),
+
 -- Today for whom it differs; a new Monday for every buyer; past Mondays for those touched.
 points as (
     select
@@ -90,9 +94,6 @@ points as (
         workspace.last_date
     from origins
     cross join workspace
-    {% if is_incremental() -%}
-    where origins.person_id in (select due.person_id from due)
-    {% endif -%}
     union all
     select
         origins.*,
@@ -101,15 +102,11 @@ points as (
         mondays.monday - 1 as last_date
     from origins
     inner join mondays on origins.first_order_at < mondays.as_of
-    {% if is_incremental() %}
+    {%- if is_incremental() %}
     where
         origins.person_id in (select touched.person_id from touched)
-        or mondays.monday::text > (
-            select coalesce(max(own.snapshot), '')
-            from {{ this }} as own
-            where own.snapshot <> 'latest'
-        )
-    {% endif %}
+        or mondays.monday::text > {{ last_monday }}
+    {%- endif %}
 )
 
 select
