@@ -21,10 +21,10 @@ def publish(workspace: Workspace) -> dict[str, Any]:
     if writer is None:
         return {"changed": changed, "drafts": "no language model is configured"}
     personas = learning.frame(workspace, "ml.personas")
-    alive = personas[personas["retired_at"].isna()].to_dict("records")
+    alive = learning.records(personas[personas["retired_at"].isna()])
     brand, as_of = settings.brand, workspace.as_of
-    count = sum(
+    counts = [
         drafts.draft(workspace.warehouse, program, brand, writer, as_of, alive)
         for program in loaded
-    )
-    return {"changed": changed, "drafts": count}
+    ]
+    return {"changed": changed, "drafts": sum(counts)}

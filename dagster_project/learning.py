@@ -90,6 +90,11 @@ def frame(
     return workspace.warehouse.table(table, where).to_pandas()
 
 
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dicts by column name."""
+    return [dict(zip(map(str, rows.columns), row, strict=True)) for row in rows.to_numpy()]
+
+
 def picture(png: bytes) -> dg.MetadataValue:
     """A PNG as metadata that the UI renders."""
     return dg.MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(png).decode()})")
@@ -109,7 +114,7 @@ def figures(result: Any) -> dict[str, Any]:
 def _champion_row(workspace: Workspace, model: str) -> dict[str, Any] | None:
     rows = frame(workspace, CARDS)
     own = rows[(rows["model"] == model) & rows["is_champion"]]
-    return None if own.empty else own.iloc[0].to_dict()
+    return None if own.empty else {str(name): value for name, value in own.iloc[0].items()}
 
 
 def _stored(workspace: Workspace, model: str, held: dict[str, Any] | None) -> Any:

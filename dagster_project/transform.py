@@ -201,7 +201,7 @@ RESULT_EVENTS = frozenset({"LogSeedResult", "LogModelResult", "LogSnapshotResult
 
 def _failure_text(result: Any) -> str:
     if result.result is None:
-        return f"dbt stopped: {result.exception}"
+        return "dbt stopped: " + " ".join(str(result.exception).split())
     failed = [
         f"{item.node.name}: {str(item.message).strip().splitlines()[0]}"
         for item in result.result.results

@@ -87,8 +87,9 @@ def _stage(name: str, groups: tuple[str, ...], config: Path | None) -> None:
     settings = settings_of(config)
     warehouse = open_warehouse(settings)
     with warehouse.locked():
-        as_of = business_time.current(warehouse)
-        if as_of is None and name != "ingest":
+        last = business_time.current(warehouse)
+        as_of = last or (settings.as_of if name == "ingest" else None)
+        if as_of is None:
             raise ConfigError("this workspace has no day yet; start with `loopdrive run`")
         job = loop.definitions().get_job_def("daily_loop")
         keys = [
@@ -96,7 +97,7 @@ def _stage(name: str, groups: tuple[str, ...], config: Path | None) -> None:
             for key in job.asset_layer.executable_asset_keys
             if job.asset_layer.get(key).group_name in groups
         ]
-        day = loop.execute(job, storage.instance(settings), as_of or settings.as_of, _print, keys)
+        day = loop.execute(job, storage.instance(settings), as_of, _print, keys)
     for warning in day.warnings:
         console.print(f"check failed: {warning}", style="yellow")
 

@@ -116,10 +116,9 @@ def send_time_tables(workspace: Workspace) -> Iterator[dg.MaterializeResult]:
     persona_of = learning.frame(workspace, "ml.person_personas")
     channels = programs.channels(workspace.settings.programs)
     learned = send_time.fit(responses, persona_of, workspace.as_of, channels)
-    is_published = not isinstance(learned, Refusal)
-    learning.record(workspace, learned.card, is_champion=is_published)
+    learning.record(workspace, learned.card, is_champion=not isinstance(learned, Refusal))
     shown = learning.Learned(None, learned.card, {}).metadata()
-    if is_published:
+    if not isinstance(learned, Refusal):
         learning.write(workspace, "ml.send_times", learned.times)
         learning.write(workspace, "ml.send_time_priors", learned.priors)
         everybody = learned.priors[learned.priors["persona_id"].isna()]
