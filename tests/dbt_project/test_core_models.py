@@ -11,12 +11,18 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tests.dbt_project import core_history as history
+from tests.dbt_project.dbt_building import run_dbt
 from warehouse import Warehouse
 
 DAYS = 40
 AS_OF = history.START + timedelta(days=35)
 ZONE = ZoneInfo("Europe/Berlin")
 GAP = timedelta(minutes=30)
+UNIT_TESTS = (
+    "a_pause_or_another_campaign_opens_a_session",
+    "consent_for_one_address_never_covers_another",
+    "invoices_and_reports_become_one_order",
+)
 
 
 def test_core_models_equal_slow_references(warehouse: Warehouse, tmp_path: Path) -> None:
@@ -30,6 +36,7 @@ def test_core_models_equal_slow_references(warehouse: Warehouse, tmp_path: Path)
     _assert_sessions_equal_a_loop_over_events(warehouse)
     _assert_windows_equal_sums_over_orders(warehouse)
     _assert_marts_name_nobody(warehouse)
+    run_dbt(warehouse, tmp_path, "test", "-s", "path:tests/core", *UNIT_TESTS)
 
 
 def _assert_nothing_of_the_future(warehouse: Warehouse) -> None:
