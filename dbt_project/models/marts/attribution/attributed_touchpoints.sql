@@ -3,6 +3,7 @@
     incremental_strategy='replace_touched_persons',
     on_schema_change='fail',
     indexes=[{'columns': ['person_id']}],
+    pre_hook="set local enable_nestloop = off",
     post_hook=["{{ distributed_by('person_id') }}", "analyze {{ this }}"],
 ) }}
 {%- set edge = var('attribution_edge_share', 0.4) %}
@@ -13,7 +14,9 @@ touched_persons as (
     {{ touched_persons() }}
 ),
 
--- An array, not a join: only a constant condition reaches the tables below the windows.
+-- An array, not a join: only a constant condition reaches the tables below the windows. The planner
+-- takes an array of unknown length for ten persons and would loop over all pairs on a busy day;
+-- hence no nested loops here.
 numbered as (
     select * from {{ ref('int_paths_numbered') }}
     {% if is_incremental() -%}
