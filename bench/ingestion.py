@@ -18,7 +18,7 @@ import psutil
 import yaml
 
 from ingestion import ingest
-from warehouse import Warehouse, load_settings, migrations, server
+from warehouse import Warehouse, load_settings
 
 EVENTS = 1_000_000
 PEOPLE = 20_000
@@ -169,33 +169,3 @@ def _timed_copy(warehouse: Warehouse, directory: Path) -> float:
                 while block := file.read(READ_BYTES):
                     stream.write(block)
     return time.perf_counter() - begun
-
-
-def main(events: int = EVENTS) -> None:
-    """Measure on an embedded server of its own and print both times and their ratio."""
-    import psycopg
-
-    with tempfile.TemporaryDirectory(prefix="loopdrive-bench-pg-") as name:
-        running = server.start(Path(name))
-
-        @contextmanager
-        def fresh() -> Iterator[Warehouse]:
-            with psycopg.connect(running.url("postgres"), autocommit=True) as connection:
-                connection.execute("drop database if exists bench with (force)")
-                connection.execute("create database bench template template0")
-            migrations.apply(running.url("bench"))
-            yield Warehouse(url=running.url("bench"))
-
-        try:
-            figures = run(fresh, events)
-        finally:
-            server.stop(Path(name))
-    print(
-        f"{figures['events']:,} Segment events: ingestion {figures['ingestion_seconds']} s,"
-        f" bare COPY {figures['copy_seconds']} s, ratio {figures['ratio']:.2f},"
-        f" peak {figures['peak_mebibytes']} MiB"
-    )
-
-
-if __name__ == "__main__":
-    main()

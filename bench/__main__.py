@@ -1,0 +1,215 @@
+"""`python -m bench`: measures, prints ratios and verdicts, and writes docs/benchmarks.md.
+
+Belongs here: which measurements there are, their limits, the page. Keep out: measuring.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil
+import psycopg
+
+from bench import ingestion, loop
+from warehouse import Warehouse, migrations, server
+
+BASELINES = Path(__file__).with_name("baselines.json")
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+PACKAGES = ("dagster", "dbt-core", "duckdb", "numpy", "pandas", "pyarrow", "lightgbm")
+REHEARSAL_DAYS = 30
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure beside what it must not exceed (or, at_least, fall below)."""
+
+    what: str
+    value: float
+    limit: float
+    unit: str
+    at_least: bool = False
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the limit is kept."""
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    def text(self) -> str:
+        """`what: value unit (limit …): kept`."""
+        bound = "at least" if self.at_least else "at most"
+        verdict = "kept" if self.is_kept else "MISSED"
+        return f"{self.what}: {self.value:,g} {self.unit} ({bound} {self.limit:,g}): {verdict}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure all, or the parts named; 1 when a limit is missed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "parts",
+        nargs="*",
+        choices=[*PARTS, []],
+        metavar="part",
+        help="ingestion, loop; default: both",
+    )
+    parser.add_argument("--save", action="store_true", help="make these figures the baselines")
+    chosen = parser.parse_args(arguments)
+    before = json.loads(BASELINES.read_text()) if BASELINES.exists() else {}
+    found: dict[str, Any] = {"machine": _machine(), "versions": _versions(), "parts": {}}
+    for name in chosen.parts or PARTS:
+        print(f"measuring {name} …", flush=True)
+        load = os.getloadavg()[0]
+        found["parts"][name] = PARTS[name]() | {
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "load_before": round(load, 2),
+        }
+        _say(name, found["parts"][name], before.get("parts", {}).get(name))
+    found["parts"] = before.get("parts", {}) | found["parts"]
+    if chosen.save or not before:
+        BASELINES.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+    PAGE.write_text(page(found, before))
+    print(f"wrote {PAGE.name}")
+    return 0 if all(line.is_kept for line in _lines(found["parts"])) else 1
+
+
+def _ingestion() -> dict[str, Any]:
+    with TemporaryDirectory(prefix="loopdrive-bench-pg-") as name:
+        running = server.start(Path(name))
+
+        @contextmanager
+        def fresh() -> Iterator[Warehouse]:
+            with psycopg.connect(running.url("postgres"), autocommit=True) as connection:
+                connection.execute("drop database if exists bench with (force)")
+                connection.execute("create database bench template template0")
+            migrations.apply(running.url("bench"))
+            yield Warehouse(url=running.url("bench"))
+
+        try:
+            return ingestion.run(fresh)
+        finally:
+            server.stop(Path(name))
+
+
+PARTS: dict[str, Callable[[], dict[str, Any]]] = {"ingestion": _ingestion, "loop": loop.run}
+
+
+def _machine() -> str:
+    memory = round(psutil.virtual_memory().total / 2**30)
+    return f"{os.cpu_count()} cores, {memory} GiB, {platform.system()}"
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def _say(name: str, figures: Mapping[str, Any], before: Mapping[str, Any] | None) -> None:
+    for line in _lines({name: figures}):
+        print(f"  {line.text()}")
+    if name == "ingestion":
+        print(
+            f"  ingestion {figures['ingestion_seconds']} s, bare COPY {figures['copy_seconds']} s,"
+            f" ratio {figures['ratio']:.2f}"
+        )
+    for key in TIMES.get(name, ()):
+        if before and before.get(key):
+            print(
+                f"  {key}: {figures[key]} s, baseline {before[key]} s,"
+                f" ratio {figures[key] / before[key]:.2f}"
+            )
+
+
+TIMES = {
+    "ingestion": ("ingestion_seconds", "copy_seconds"),
+    "loop": ("two_days_seconds", "third_day_seconds"),
+}
+
+
+def _lines(parts: Mapping[str, Mapping[str, Any]]) -> list[Line]:
+    lines = []
+    if figures := parts.get("ingestion"):
+        lines.append(Line("speed against bare COPY", figures["ratio"], 0.5, "of it", at_least=True))
+    if figures := parts.get("loop"):
+        lines += [
+            Line("loopdrive run --days 2", figures["two_days_seconds"], 120, "s"),
+            Line("its peak memory", figures["peak_mebibytes"], 2048, "MiB"),
+            Line(f"rehearsal of {REHEARSAL_DAYS} days, estimated", _rehearsal(figures), 900, "s"),
+        ]
+    return lines
+
+
+def _rehearsal(figures: Mapping[str, Any]) -> float:
+    """Two days, and each further one as the third, with the command's own start each time."""
+    further = (REHEARSAL_DAYS - 2) * figures["third_day_seconds"]
+    return round(figures["two_days_seconds"] + further)
+
+
+def page(found: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    """The text of docs/benchmarks.md."""
+    parts = found["parts"]
+    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+    rows = "\n".join(
+        f"| {line.what} | {line.value:,g} {line.unit} |"
+        f" {'≥' if line.at_least else '≤'} {line.limit:,g} |"
+        f" {'yes' if line.is_kept else '**no**'} |"
+        for line in _lines(parts)
+    )
+    sections = [
+        "# Benchmarks",
+        "Written by `make bench`; the baselines it compares with are in `bench/baselines.json`"
+        " (`python -m bench --save` makes today's figures the baselines).",
+        f"Machine: {found['machine']}. {versions}. Single runs: take differences below 15 % as"
+        " noise. Other work on the machine makes the figures worse than they are; the load"
+        " average of the minute before each measurement stands beside it.",
+        f"| figure | measured | limit | kept |\n|---|---|---|---|\n{rows}",
+        *(_section(name, figures, before) for name, figures in parts.items()),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+TEXTS = {
+    "ingestion": (
+        "Ingestion of Segment events",
+        "JSON Lines of Segment messages (pages, product views, carts, orders, identify calls)"
+        " through `ingestion.ingest`: parsed, typed, validated, deduplicated by id, partitioned."
+        " The bare `COPY` streams the same rows, already in COPY's own text format, into the same"
+        " tables with the same key, index and month partitions, in one transaction."
+        " `peak_mebibytes` is the ingesting process alone.",
+    ),
+    "loop": (
+        "The loop on the simulated market",
+        "`loopdrive run --days 2` in an empty folder: the embedded server is made, the market"
+        " simulates its history, two days are played. Then one more day by a command of its own"
+        " (with its start, about ten seconds of imports): what a day costs once the history is in."
+        " `peak_mebibytes` is the command, its children and the server together. The rehearsal is"
+        f" estimated as those two days and {REHEARSAL_DAYS - 2} further ones like the third; it was"
+        " not played.",
+    ),
+}
+
+
+def _section(name: str, figures: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    title, text = TEXTS[name]
+    known = before.get("parts", {}).get(name, {})
+    rows = "\n".join(
+        f"| {key} | {_shown(figures[key])} | {_shown(known.get(key))} |" for key in figures
+    )
+    return f"## {title}\n\n{text}\n\n| | measured | baseline |\n|---|---|---|\n{rows}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
