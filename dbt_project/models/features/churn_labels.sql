@@ -4,7 +4,8 @@ with snapshots as (
     select
         built.person_id,
         built.written_as_of as as_of,
-        built.written_as_of + make_interval(days => {{ var('churn_window_days') }}) as window_ends_at
+        built.written_as_of
+        + make_interval(days => {{ var('churn_window_days') }}) as window_ends_at
     from {{ ref('int_person_features_built') }} as built
     where built.snapshot <> 'latest'
 ),
@@ -29,9 +30,9 @@ from snapshots
 left join sales
     on
         snapshots.person_id = sales.person_id
-        and sales.previous_ordered_at <= snapshots.as_of
-        and sales.ordered_at > snapshots.as_of
-        and sales.ordered_at <= snapshots.window_ends_at
+        and snapshots.as_of >= sales.previous_ordered_at
+        and snapshots.as_of < sales.ordered_at
+        and snapshots.window_ends_at >= sales.ordered_at
 where
     snapshots.window_ends_at <= {{ as_of() }}
     and snapshots.as_of > {{ as_of() }} - make_interval(weeks => {{ var('snapshot_weeks') }})

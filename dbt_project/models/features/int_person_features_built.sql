@@ -42,7 +42,7 @@ mondays as (
     from workspace
     cross join lateral generate_series(
         date_trunc('week', workspace.local_as_of)
-        - make_interval(weeks => {{ var('snapshot_weeks') - 1 }}),
+        - make_interval(weeks => {{ var('snapshot_weeks') }} - 1),
         workspace.local_as_of,
         '7 days'
     ) as monday
@@ -62,11 +62,10 @@ moved as (
     select accumulated.person_id
     from accumulated
     cross join workspace
-    where
-        {%- for days in windows %}
-        accumulated.date between {{ last_date }} - {{ days - 1 }} and workspace.last_date - {{ days }}
-            {{- " or" if not loop.last }}
-        {%- endfor %}
+    inner join (values ({{ windows | join('), (') }})) as windows (days)
+        on
+            accumulated.date > {{ last_date }} - windows.days
+            and workspace.last_date - windows.days >= accumulated.date
     union
     select persons.person_id
     from {{ ref('persons') }} as persons
@@ -78,10 +77,10 @@ moved as (
 origins as (
     select origins.*
     from {{ ref('int_person_origins') }} as origins
-    {%- if is_incremental() %}
+    {% if is_incremental() -%}
     where
         origins.person_id in (select moved.person_id from moved)
-        or exists (select 1 from mondays where mondays.monday::text > {{ last_monday }})
+        or {{ last_monday }} < (select max(mondays.monday)::text from mondays)
     {%- endif %}
 ),
 
@@ -102,7 +101,7 @@ points as (
         mondays.monday - 1 as last_date
     from origins
     inner join mondays on origins.first_order_at < mondays.as_of
-    {%- if is_incremental() %}
+    {% if is_incremental() -%}
     where
         origins.person_id in (select touched.person_id from touched)
         or mondays.monday::text > {{ last_monday }}
@@ -110,9 +109,6 @@ points as (
 )
 
 select
-    points.*,
-    latest.last_active_at,
-    latest.last_order_at,
     {%- for measure in [
         'order_count', 'net_revenue_amount', 'revenue_amount', 'refund_amount',
         'discount_amount', 'new_product_count'
@@ -120,17 +116,21 @@ select
     coalesce(latest.{{ measure }}, 0) as {{ measure }},
     {%- endfor %}
     {%- for days, measures in sums_by_window.items() %}
-    {%- set outer_loop = loop %}
     {%- for measure in measures %}
     coalesce(latest.{{ measure }}, 0) - coalesce(before_{{ days }}d.{{ measure }}, 0)
-        as {{ measure }}_{{ days }}d{{ "," if not (outer_loop.last and loop.last) }}
+        as {{ measure }}_{{ days }}d,
     {%- endfor %}
     {%- endfor %}
+    latest.last_active_at,
+    latest.last_order_at,
+    points.*
 from points
 {% for days in [0] + windows -%}
 left join lateral (
     select * from accumulated
-    where accumulated.person_id = points.person_id and accumulated.date <= points.last_date - {{ days }}
+    where
+        accumulated.person_id = points.person_id
+        and accumulated.date <= points.last_date - {{ days }}
     order by accumulated.date desc
     limit 1
 ) as {{ "before_" ~ days ~ "d" if days else "latest" }} on true

@@ -21,7 +21,10 @@ workspace as (
 kept as (
     select
         built.*,
-        case when built.snapshot = 'latest' then workspace.as_of else built.written_as_of end as as_of
+        case
+            when built.snapshot = 'latest' then workspace.as_of
+            else built.written_as_of
+        end as as_of
     from built
     inner join {{ ref('persons') }} as persons on built.person_id = persons.person_id
     cross join workspace

@@ -81,4 +81,4 @@ select
     count(*) filter (where is_answered) as responses,
     max(batch_id) as batch_id
 from localised
-group by 1, 2, 3
+group by person_id, channel, hour_of_week

@@ -36,11 +36,17 @@ addresses as (
 
 -- An account or a card vouches for an address; what was only typed into a form may be a slip.
 vouched as (
-    select right_type as address_type, right_value as address, first_seen_at
+    select
+        right_type as address_type,
+        right_value as address,
+        first_seen_at
     from pairs
     where left_type = 'crm_contact_id' and right_type in ('email', 'phone')
     union all
-    select left_type, left_value, first_seen_at
+    select
+        left_type,
+        left_value,
+        first_seen_at
     from pairs
     where left_type in ('email', 'phone') and right_type = 'user_id'
 ),
@@ -72,7 +78,8 @@ select
     verified.verified_at,
     row_number() over (
         partition by verified.person_id, verified.channel
-        order by verified.verified_at is null, verified.last_seen_at desc nulls last,
+        order by
+            verified.verified_at is null, verified.last_seen_at desc nulls last,
             verified.address
     ) = 1 as is_primary,
     coalesce(profiles.time_zone, workspace.time_zone) as time_zone,

@@ -33,10 +33,10 @@ bots as (
         from ({{ newly_known(ref('stg_raw__events'), 'occurred_at', 'occurred_at') }}) as seen
     ) as agents
     where exists (
-        select 1
-        from {{ ref('bot_patterns') }} as bot_patterns
-        where agents.user_agent ~* bot_patterns.pattern
-    )
+            select 1
+            from {{ ref('bot_patterns') }} as bot_patterns
+            where agents.user_agent ~* bot_patterns.pattern
+        )
 ),
 
 site_events_linked as (
@@ -94,6 +94,22 @@ select * from site_events_linked
 union all
 select
     message_events_linked.*,
-    null, null, null, null, null, null, null, null, null, null, null,
-    null, null, null, null, null, null, null
+    null,
+    null,
+    null,
+    null,
+    null,
+    null,
+    null,
+    null,
+    null,
+    null,
+    null,
+    null,
+    null,
+    null,
+    null,
+    null,
+    null,
+    null
 from message_events_linked

@@ -39,17 +39,18 @@ members as (
         members.identifier_type,
         members.identifier_value
     from grouped
-    cross join lateral (
-        values
-        ('user_id', grouped.user_id),
-        ('crm_contact_id', grouped.crm_contact_id),
-        ('email', grouped.email),
-        ('phone', grouped.phone),
-        ('device_id', grouped.device_id),
-        ('anonymous_id', grouped.anonymous_id),
-        ('anonymous_id', grouped.previous_anonymous_id),
-        ('ad_click_id', grouped.ad_click_id)
-    ) as members (identifier_type, identifier_value)
+    cross join
+        lateral (
+            values
+            ('user_id', grouped.user_id),
+            ('crm_contact_id', grouped.crm_contact_id),
+            ('email', grouped.email),
+            ('phone', grouped.phone),
+            ('device_id', grouped.device_id),
+            ('anonymous_id', grouped.anonymous_id),
+            ('anonymous_id', grouped.previous_anonymous_id),
+            ('ad_click_id', grouped.ad_click_id)
+        ) as members (identifier_type, identifier_value)
     where members.identifier_value is not null
 ),
 

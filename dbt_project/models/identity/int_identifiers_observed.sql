@@ -27,18 +27,24 @@ identifiers as (
 ),
 
 neighbours as (
-    select left_type, left_value, right_type as neighbour_type
+    select
+        left_type,
+        left_value,
+        right_type as neighbour_type
     from pairs
     where left_type <> right_type
     union all
-    select right_type, right_value, left_type
+    select
+        right_type,
+        right_value,
+        left_type
     from pairs
     where left_type <> right_type
 ),
 
 -- Seen with more people than one person can be: a kiosk, a mailbox of a team, a lent telephone.
-shared as (
-    select distinct
+crowded as (
+    select
         neighbours.left_type as identifier_type,
         neighbours.left_value as identifier_value
     from neighbours
@@ -50,6 +56,13 @@ shared as (
         neighbours.left_type, neighbours.left_value, neighbours.neighbour_type,
         rules.max_strong_neighbours
     having count(*) > rules.max_strong_neighbours
+),
+
+shared as (
+    select distinct
+        identifier_type,
+        identifier_value
+    from crowded
 )
 
 select

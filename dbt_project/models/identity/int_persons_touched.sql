@@ -51,7 +51,7 @@ current_persons as (
 touch as (
     select
         greatest(
-            (select coalesce(max(batches.batch_id), 0) from {{ ref('stg_raw__batches') }} as batches)
+            (select coalesce(max(landed.batch_id), 0) from {{ ref('stg_raw__batches') }} as landed)
             {%- if load_relation(this) is not none %},
             (select max(before.batch_id) + 1 from {{ this }} as before)
             {%- endif %}

@@ -82,25 +82,35 @@ cleaned as (
         candidates.tie_break,
         candidates.provenance,
         candidates.birth_date,
-        zones.name as time_zone
-        {%- for field in fields if field not in ('birth_date', 'time_zone') %},
-        nullif(trim(candidates.{{ field }}), '') as {{ field }}
+        {%- for field in fields if field not in ('birth_date', 'time_zone') %}
+        nullif(trim(candidates.{{ field }}), '') as {{ field }},
         {%- endfor %}
+        zones.name as time_zone
     from candidates
     left join pg_timezone_names as zones on candidates.time_zone = zones.name
+),
+
+ranked as (
+    select
+        {%- for field in fields %}
+        array_agg({{ field }} order by source_rank, said_at desc, tie_break)
+        filter (where {{ field }} is not null) as {{ field }}s,
+        array_agg(provenance order by source_rank, said_at desc, tie_break)
+        filter (where {{ field }} is not null) as {{ field }}_sources,
+        {%- endfor %}
+        person_id
+    from cleaned
+    group by person_id
 )
 
 select
     person_id,
     {%- for field in fields %}
-    (array_agg({{ field }} order by source_rank, said_at desc, tie_break)
-        filter (where {{ field }} is not null))[1] as {{ field }},
+    {{ field }}s[1] as {{ field }},
     {%- endfor %}
     jsonb_strip_nulls(jsonb_build_object(
         {%- for field in fields %}
-        '{{ field }}', (array_agg(provenance order by source_rank, said_at desc, tie_break)
-            filter (where {{ field }} is not null))[1]{{ "," if not loop.last }}
+        '{{ field }}', {{ field }}_sources[1]{{ "," if not loop.last }}
         {%- endfor %}
     )) as provenance
-from cleaned
-group by person_id
+from ranked

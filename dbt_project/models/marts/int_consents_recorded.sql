@@ -28,7 +28,13 @@ contact_points as (
 ),
 
 of_addresses as (
-    select channel, identifier_value as address, scope, status, regulation, recorded_at
+    select
+        channel,
+        identifier_value as address,
+        scope,
+        status,
+        regulation,
+        recorded_at
     from statements
     where (identifier_type, channel) in (('email', 'email'), ('phone', 'sms'))
 ),
@@ -43,17 +49,20 @@ of_cards as (
         statements.regulation,
         statements.recorded_at
     from statements
-    cross join lateral (
-        select contacts.email, contacts.phone
-        from contacts
-        where contacts.source = statements.source
-            and contacts.contact_id = statements.identifier_value
-        order by
-            contacts.updated_at > statements.recorded_at,
-            abs(extract(epoch from contacts.updated_at - statements.recorded_at)),
-            contacts.batch_id desc
-        limit 1
-    ) as cards
+    cross join
+        lateral (
+            select
+                contacts.email,
+                contacts.phone
+            from contacts
+            where contacts.source = statements.source
+                and contacts.contact_id = statements.identifier_value
+            order by
+                contacts.updated_at > statements.recorded_at,
+                abs(extract(epoch from contacts.updated_at - statements.recorded_at)),
+                contacts.batch_id desc
+            limit 1
+        ) as cards
     where statements.identifier_type = 'crm_contact_id' and statements.channel in ('email', 'sms')
 ),
 
@@ -81,25 +90,43 @@ of_persons as (
         on
             identifiers.person_id = contact_points.person_id
             and statements.channel = contact_points.channel
-    where (statements.identifier_type, statements.channel) not in (('email', 'email'), ('phone', 'sms'))
+    where
+        (statements.identifier_type, statements.channel)
+        not in (('email', 'email'), ('phone', 'sms'))
         and (statements.identifier_type <> 'crm_contact_id' or statements.status <> 'granted')
 ),
 
 hashed as (
     select
-        channel, {{ address_hash('address') }} as address_hash, scope, status, regulation,
+        channel,
+        {{ address_hash('address') }} as address_hash,
+        scope,
+        status,
+        regulation,
         recorded_at
     from (
         select * from of_addresses
         union all
         select * from of_cards
         union all
-        select channel, address, scope, status, regulation, recorded_at
+        select
+            channel,
+            address,
+            scope,
+            status,
+            regulation,
+            recorded_at
         from of_persons
         where is_only_address or status <> 'granted'
     ) as statements_of_addresses
     union all
-    select channel, address_hash, scope, status, null, recorded_at
+    select
+        channel,
+        address_hash,
+        scope,
+        status,
+        null,
+        recorded_at
     from changes
 )
 

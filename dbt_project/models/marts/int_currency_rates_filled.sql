@@ -24,21 +24,23 @@ days as (
     from {{ ref('int_orders_linked') }}
 )
 
--- The workspace's own currency is worth itself. Of others, the last rate before an order holds; for orders before all rates, the first one does.
+-- The workspace's own currency is worth itself. Of others, the last rate before an order holds;
+-- for orders before all rates, the first one does.
 select
     rates.currency,
     held.date::date as date,
     rates.rate_to_workspace
 from rates
 cross join days
-cross join lateral generate_series(
-    case
-        when rates.rate_number = 1 then least(rates.date, days.first_date)
-        else rates.date
-    end,
-    coalesce(rates.next_date - 1, greatest(days.last_date, rates.date)),
-    '1 day'
-) as held (date)
+cross join
+    lateral generate_series(
+        case
+            when rates.rate_number = 1 then least(rates.date, days.first_date)
+            else rates.date
+        end,
+        coalesce(rates.next_date - 1, greatest(days.last_date, rates.date)),
+        '1 day'
+    ) as held (date)
 union all
 select
     {{ workspace_currency() }} as currency,

@@ -5,51 +5,47 @@
     contract={'enforced': false},
 ) }}
 
-with orders as (
-    select * from {{ ref('orders') }}
+with totals as (
+    select
+        ordered_date,
+        count(*) filter (where kind = 'sale') as order_count,
+        sum(net_revenue_amount) as net_revenue_amount
+    from {{ ref('orders') }}
+    -- Days that are over: what is said about them should stand.
+    where ordered_date < ({{ as_of() }} at time zone {{ workspace_time_zone() }})::date
+    group by ordered_date
 ),
 
--- Days that are over: what is said about them should stand.
-totals as (
-    select
-        orders.ordered_date as date,
-        totals.column_name,
-        totals.value
-    from (
-        select
-            orders.ordered_date,
-            count(*) filter (where orders.kind = 'sale') as order_count,
-            sum(orders.net_revenue_amount) as net_revenue_amount
-        from orders
-        where orders.ordered_date < ({{ as_of() }} at time zone {{ workspace_time_zone() }})::date
-        group by orders.ordered_date
-    ) as orders
-    cross join lateral (
-        values
-        ('order_count', orders.order_count::numeric),
-        ('net_revenue_amount', orders.net_revenue_amount)
-    ) as totals (column_name, value)
-)
-
-{% if is_incremental() %}
-, published as (
-    select distinct on (date, column_name)
-        date,
-        column_name,
-        value
+{% if is_incremental() -%}
+published as (
+    select distinct on (date, column_name) *
     from {{ this }}
     order by date, column_name, published_at desc
+),
+
+{% endif -%}
+named as (
+    select
+        ordered_date as date,
+        'order_count' as column_name,
+        order_count::numeric as value
+    from totals
+    union all
+    select
+        ordered_date,
+        'net_revenue_amount',
+        net_revenue_amount
+    from totals
 )
-{% endif %}
 
 select
-    totals.date,
-    totals.column_name,
-    totals.value,
+    named.date,
+    named.column_name,
+    named.value,
     {{ as_of() }} as published_at
-from totals
-{% if is_incremental() %}
+from named
+{% if is_incremental() -%}
 left join published
-    on totals.date = published.date and totals.column_name = published.column_name
-where totals.value is distinct from published.value
+    on named.date = published.date and named.column_name = published.column_name
+where named.value is distinct from published.value
 {% endif %}

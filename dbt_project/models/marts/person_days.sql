@@ -74,7 +74,11 @@ product_facts as (
 
 -- One pass over all facts: the planner knows too little of a few touched persons to join them.
 facts as (
-    select *, 0 as revenue_amount, 0 as refund_amount, 0 as discount_amount
+    select
+        *,
+        0 as revenue_amount,
+        0 as refund_amount,
+        0 as discount_amount
     from (
         select * from event_facts
         union all

@@ -47,14 +47,22 @@ judged as (
     from arrivals
     inner join channel_rules
         on
-            (channel_rules.click_id_pattern is null
-                or arrivals.click_id_type ~* channel_rules.click_id_pattern)
-            and (channel_rules.source_pattern is null
-                or arrivals.utm_source ~* channel_rules.source_pattern)
-            and (channel_rules.medium_pattern is null
-                or arrivals.utm_medium ~* channel_rules.medium_pattern)
-            and (channel_rules.referrer_pattern is null
-                or arrivals.referrer_domain ~* channel_rules.referrer_pattern)
+            (
+                channel_rules.click_id_pattern is null
+                or arrivals.click_id_type ~* channel_rules.click_id_pattern
+            )
+            and (
+                channel_rules.source_pattern is null
+                or arrivals.utm_source ~* channel_rules.source_pattern
+            )
+            and (
+                channel_rules.medium_pattern is null
+                or arrivals.utm_medium ~* channel_rules.medium_pattern
+            )
+            and (
+                channel_rules.referrer_pattern is null
+                or arrivals.referrer_domain ~* channel_rules.referrer_pattern
+            )
     order by arrivals.arrival, channel_rules.position
 )
 

@@ -37,19 +37,22 @@ select
             then (properties ->> 'discount')::numeric
     end as discount_amount,
     case when order_id is not null then (
-        select sum(case
-            when jsonb_typeof(product -> 'quantity') = 'number'
-                then (product ->> 'quantity')::numeric
-            else 1
-        end)
-        from jsonb_path_query(properties, '$.products[*]') as product
-    ) end as item_count,
+            select
+                sum(case
+                    when jsonb_typeof(product -> 'quantity') = 'number'
+                        then (product ->> 'quantity')::numeric
+                    else 1
+                end)
+            from jsonb_path_query(events.properties, '$.products[*]') as product
+        )
+    end as item_count,
     case when order_id is not null then array(
-        select distinct product ->> 'product_id'
-        from jsonb_path_query(properties, '$.products[*]') as product
-        where product ->> 'product_id' is not null
-        order by 1
-    ) end as product_ids,
+                select distinct product ->> 'product_id'
+                from jsonb_path_query(events.properties, '$.products[*]') as product
+                where product ->> 'product_id' is not null
+                order by 1
+            )
+    end as product_ids,
 
     -- where and how
     page_url,
@@ -75,7 +78,7 @@ select
     case
         when page_url like '%clid=%' or page_url like '%braid=%'
             then substring(
-                page_url from '[?&](?:gclid|gbraid|wbraid|fbclid|ttclid|msclkid)=([^&#]+)'
-            )
+                    page_url from '[?&](?:gclid|gbraid|wbraid|fbclid|ttclid|msclkid)=([^&#]+)'
+                )
     end as click_id
 from events

@@ -7,4 +7,5 @@ select
     country
 from {{ source('raw', 'workspace') }}
 -- There is one row; the limit tells the planner, who would guess hundreds.
+order by is_only
 limit 1
