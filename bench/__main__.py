@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--save", action="store_true", help="make these figures the baselines")
     chosen = parser.parse_args(arguments)
+    warnings.filterwarnings("ignore", module="platformdirs")
     before = json.loads(BASELINES.read_text()) if BASELINES.exists() else {}
     found: dict[str, Any] = {"machine": _machine(), "versions": _versions(), "parts": {}}
     for name in chosen.parts or PARTS:
