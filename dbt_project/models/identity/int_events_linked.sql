@@ -55,11 +55,24 @@ site_events_linked as (
         bots.user_agent is not null as is_bot,
         site_events.page_url,
         site_events.referrer_url,
-        site_events.utm_source,
-        site_events.utm_medium,
-        site_events.utm_campaign,
-        site_events.click_id_type,
-        site_events.click_id,
+        {%- for utm, parsed in [
+            ('source', 'source'), ('medium', 'medium'), ('campaign', 'name')
+        ] %}
+        case
+            when site_events.page_url like '%utm\_%'
+                then nullif(lower({{ url_query_value('site_events.page_url', 'utm_' ~ utm) }}), '')
+            when site_events.campaign is not null
+                then nullif(lower(site_events.campaign ->> '{{ parsed }}'), '')
+        end as utm_{{ utm }},
+        {%- endfor %}
+        case
+            when site_events.page_url like '%id=%'
+                then {{ url_click_id_type('site_events.page_url') }}
+        end as click_id_type,
+        case
+            when site_events.page_url like '%id=%'
+                then {{ url_click_id('site_events.page_url') }}
+        end as click_id,
         site_events.properties ->> 'product_id' as product_id,
         site_events.order_id,
         site_events.revenue_amount,

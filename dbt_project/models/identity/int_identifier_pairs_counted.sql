@@ -8,6 +8,8 @@
     post_hook="{{ distributed_by('left_value') }}",
 ) }}
 
+-- depends_on: {{ ref('int_identifier_evidence') }}
+{% if is_incremental() -%}
 with evidence as (
     {{ newly_known(ref('int_identifier_evidence'), 'seen_at', 'last_seen_at') }}
 ),
@@ -32,6 +34,15 @@ grouped as (
         user_id, crm_contact_id, email, phone, device_id, anonymous_id, previous_anonymous_id,
         ad_click_id
 ),
+{%- else -%}
+-- From nothing, the sets are all the evidence there is, grouped already.
+with grouped as (
+    select
+        sets.*,
+        sets.set_id as group_number
+    from {{ ref('int_identifier_sets_observed') }} as sets
+),
+{%- endif %}
 
 members as (
     select distinct

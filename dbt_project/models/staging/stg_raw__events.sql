@@ -61,24 +61,6 @@ select
     context ->> 'timezone' as time_zone,
     context ->> 'locale' as locale,
 
-    -- campaign, from the address or as the tracker parsed it
-    {% for utm, key in [('source', 'source'), ('medium', 'medium'), ('campaign', 'name')] -%}
-    nullif(lower(coalesce(
-        case
-            when page_url like '%utm_{{ utm }}=%'
-                then substring(page_url from '[?&]utm_{{ utm }}=([^&#]*)')
-        end,
-        context #>> '{campaign,{{ key }}}'
-    )), '') as utm_{{ utm }},
-    {% endfor -%}
-    case
-        when page_url like '%clid=%' or page_url like '%braid=%'
-            then substring(page_url from '[?&](gclid|gbraid|wbraid|fbclid|ttclid|msclkid)=')
-    end as click_id_type,
-    case
-        when page_url like '%clid=%' or page_url like '%braid=%'
-            then substring(
-                    page_url from '[?&](?:gclid|gbraid|wbraid|fbclid|ttclid|msclkid)=([^&#]+)'
-                )
-    end as click_id
+    -- campaign as the tracker parsed it
+    context -> 'campaign' as campaign
 from events
