@@ -51,11 +51,13 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@echo "Making the environment in .venv (once; a few minutes without uv) …"
 	@if command -v uv >/dev/null; then \
 		uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
-		uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt && \
+		uv pip install --quiet --compile-bytecode --python $(BIN)/python \
+			--require-hashes -r requirements.txt && \
 		uv pip install --quiet --python $(BIN)/python --no-deps -e . ; \
 	else \
 		$(PYTHON) -m venv .venv && \
 		$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt && \
 		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e . ; \
 	fi
+	@$(BIN)/dbt --quiet parse --project-dir dbt_project --profiles-dir dbt_project
 	@touch $(INSTALLED)

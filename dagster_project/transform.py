@@ -169,11 +169,12 @@ def _manifest_dict(_version: int) -> dict[str, Any]:
 
 
 @cache
-def _parsed(_version: int, profiles_dir: str) -> Any:
+def _parsed(_version: int, folder: str) -> Any:
+    # Kept beside the profile: a later process of the workspace parses only what changed.
     from dbt.cli.main import dbtRunner
 
     arguments = ["--log-level", "none", "parse", "--project-dir", str(PROJECT)]
-    arguments += ["--profiles-dir", profiles_dir]
+    arguments += ["--profiles-dir", folder, "--target-path", str(Path(folder) / "target")]
     return dbtRunner().invoke(arguments).result
 
 
