@@ -16,6 +16,9 @@ DAGSTER_YAML = """\
 telemetry:
   enabled: false
 
+nux:
+  enabled: false
+
 storage:
   postgres:
     postgres_url: "{url}"

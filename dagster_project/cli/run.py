@@ -95,7 +95,7 @@ def rehearsal(folder: Path, people: int, days: int, seed: int) -> dict[str, Any]
 
 def play(planned: list[datetime], instance: dg.DagsterInstance) -> list[loop.Day]:
     """Execute the daily job for each moment, showing progress; returns what ran."""
-    job = loop.definitions().get_job_def("daily_loop")
+    job = loop.definitions().resolve_job_def("daily_loop")
     steps = len(job.all_node_defs)
     executed = []
     with _progress() as bar:

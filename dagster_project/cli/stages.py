@@ -91,7 +91,7 @@ def _stage(name: str, groups: tuple[str, ...], config: Path | None) -> None:
         as_of = last or (settings.as_of if name == "ingest" else None)
         if as_of is None:
             raise ConfigError("this workspace has no day yet; start with `loopdrive run`")
-        job = loop.definitions().get_job_def("daily_loop")
+        job = loop.definitions().resolve_job_def("daily_loop")
         keys = [
             key
             for key in job.asset_layer.executable_asset_keys

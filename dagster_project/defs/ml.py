@@ -14,6 +14,12 @@ from ml import bandit, churn, lifetime_value, personas, plots, send_time
 from ml.cards import Refusal
 
 KINDS = {"python", "postgres"}
+removal_effects = dg.AssetSpec(
+    ["ml", "channel_removal_effects"],
+    group_name="ml",
+    kinds={"postgres"},
+    description="What each channel's absence would cost, by month; nothing writes it yet.",
+)
 
 
 @dg.asset(
@@ -147,3 +153,12 @@ def bandit_posteriors(workspace: Workspace) -> dg.MaterializeResult:
     for program, rows in house.groupby("program"):
         shown[f"arms_of_{program}"] = learning.picture(plots.bandit_posteriors(rows))
     return dg.MaterializeResult(metadata=shown)
+
+
+records = [
+    dg.AssetSpec(["ml", name], group_name="ml", kinds={"postgres"}, description=text)
+    for name, text in {
+        "channel_removal_effects": "What conversions would be lost without a channel.",
+        "model_cards": "Every training: metrics, the gate's verdict and its reason.",
+    }.items()
+]
