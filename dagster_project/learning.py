@@ -24,7 +24,7 @@ CARD_KEYS = ("model", "model_version")
 
 @dataclass(frozen=True)
 class Learned:
-    """The model that may score (None: nobody may), today's card, and today's pictures."""
+    """The model that may score (None: nobody may), the card to show, and its pictures."""
 
     champion: Any
     card: ModelCard
@@ -55,7 +55,8 @@ def learn(
     held = _champion_row(workspace, model)
     champion = _stored(workspace, model, held)
     if champion is not None and held is not None and not cards.due(as_of, held["as_of"]):
-        return Learned(champion, champion.card, {})
+        version = champion.card.model_version
+        return Learned(champion, champion.card, store.load_plots(workspace.models, model, version))
     challenger = train(as_of)
     if isinstance(challenger, Refusal):
         record(workspace, challenger.card, is_champion=False)

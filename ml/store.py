@@ -83,6 +83,12 @@ def load_card(directory: Path, model: str, model_version: str) -> ModelCard:
     return card_from_json(path.read_text())
 
 
+def load_plots(directory: Path, model: str, model_version: str) -> dict[str, bytes]:
+    """The pictures stored with a model, by name; none where it is not stored."""
+    files = sorted(_folder(directory, model, model_version).glob("*.png"))
+    return {file.stem: file.read_bytes() for file in files}
+
+
 def _folder(directory: Path, model: str, model_version: str) -> Path:
     return directory / _plain(model) / _plain(model_version)
 
