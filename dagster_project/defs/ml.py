@@ -14,12 +14,6 @@ from ml import bandit, churn, lifetime_value, personas, plots, send_time
 from ml.cards import Refusal
 
 KINDS = {"python", "postgres"}
-removal_effects = dg.AssetSpec(
-    ["ml", "channel_removal_effects"],
-    group_name="ml",
-    kinds={"postgres"},
-    description="What each channel's absence would cost, by month; nothing writes it yet.",
-)
 
 
 @dg.asset(

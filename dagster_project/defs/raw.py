@@ -110,14 +110,6 @@ def _not_configured(table: str, name: str) -> dg.AssetCheckResult:
     )
 
 
-# Every table above writes to these two; parents would make them wait for the last one.
-accounts = [
-    dg.AssetSpec(["raw", name], group_name="raw", kinds={"postgres"}, description=text)
-    for name, text in {
-        "batches": "Every file: rows read, loaded, duplicate, rejected; and its verdict.",
-        "rejects": "Every refused row with its reason; replayable.",
-    }.items()
-]
 tables = [_table(kind, table) for kind, table in TABLES.items()]
 checks = [_checks(kind, table) for kind, table in TABLES.items()]
 records = [
