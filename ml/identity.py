@@ -146,7 +146,13 @@ def _index(
 
 
 def _keys(frame: pd.DataFrame, names: list[str]) -> pa.Array:
-    columns = [pa.array(frame[name], type=pa.string(), from_pandas=True) for name in names]
+    # One chunk each: pandas may hold text in several, or in none when the frame is empty.
+    columns = [
+        pa.chunked_array([], pa.string()).combine_chunks()
+        if frame.empty
+        else pa.array(frame[name].to_numpy(dtype=object), type=pa.string(), from_pandas=True)
+        for name in names
+    ]
     if any(column.null_count for column in columns):
         raise ValueError(f"null in {' or '.join(names)}: an identifier needs a type and a value")
     return pc.binary_join_element_wise(*columns, _SEPARATOR)

@@ -88,6 +88,7 @@ create table raw.order_lines (
     primary key (source, order_id, line_number)
 );
 create index order_lines_batch on raw.order_lines using brin (batch_id);
+create index order_lines_ordered on raw.order_lines (ordered_at);
 
 create table raw.crm_contacts (
     source text not null,
