@@ -19,9 +19,9 @@ touched_persons as (
 -- hence no nested loops here.
 numbered as (
     select * from {{ ref('int_paths_numbered') }}
-    {% if is_incremental() -%}
+    {% if is_incremental() %}
         where person_id = any(array(select touched_persons.person_id from touched_persons))
-    {%- endif %}
+    {% endif %}
 ),
 
 -- What the path has earned before this touch and after it. Rounding these two, not their
