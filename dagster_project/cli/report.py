@@ -22,8 +22,10 @@ def summary(
 ) -> None:
     """What the run did and where to look next."""
     figures = summarise(warehouse)
-    simulated = " · simulated" if settings.simulation else ""
-    console.rule(f"{settings.workspace} at {figures.as_of:%Y-%m-%d %H:%M} UTC{simulated}")
+    simulated = {"market": " · simulated", "orders": " · real orders, the rest simulated"}
+    kind = settings.simulation.kind if settings.simulation else ""
+    world = simulated.get(kind, "")
+    console.rule(f"{settings.workspace} at {figures.as_of:%Y-%m-%d %H:%M} UTC{world}")
     _table(console, "Ingested", figures.sources)
     _table(console, "Not loaded", figures.trouble)
     _table(console, "Persons", figures.persons)

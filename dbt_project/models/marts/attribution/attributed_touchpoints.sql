@@ -20,7 +20,7 @@ touched_persons as (
 numbered as (
     select * from {{ ref('int_paths_numbered') }}
     {% if is_incremental() %}
-        where person_id = any(array(select touched_persons.person_id from touched_persons))
+    where person_id = any(array(select touched_persons.person_id from touched_persons))
     {% endif %}
 ),
 
