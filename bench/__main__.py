@@ -73,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         found["parts"][name] = PARTS[name]() | {
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
             "load_before": round(load, 2),
+            "load_after": round(os.getloadavg()[0], 2),
         }
         _say(name, found["parts"][name], before.get("parts", {}).get(name))
     found["parts"] = before.get("parts", {}) | found["parts"]
@@ -169,8 +170,9 @@ def page(found: Mapping[str, Any], before: Mapping[str, Any]) -> str:
         "Written by `make bench`; the baselines it compares with are in `bench/baselines.json`"
         " (`python -m bench --save` makes today's figures the baselines).",
         f"Machine: {found['machine']}. {versions}. Single runs: take differences below 15 % as"
-        " noise. Other work on the machine makes the figures worse than they are; the load"
-        " average of the minute before each measurement stands beside it.",
+        " noise. Other work on the machine makes the figures worse than they are: the load"
+        " averages of the minutes before and after each measurement stand beside it, and a"
+        " `load_before` above 1 says that it was not alone.",
         f"| figure | measured | limit | kept |\n|---|---|---|---|\n{rows}",
         *(_section(name, figures, before) for name, figures in parts.items()),
     ]
