@@ -82,10 +82,9 @@ class Guardrails(_Part):
 
 
 class Exploration(_Part):
-    """Handed to the policy: the least probability of an eligible arm, the weight of the prior."""
+    """Handed to the policy: the least probability of an eligible arm."""
 
     floor_share: float = Field(default=0.01, ge=0, le=0.1)
-    prior_strength: float = Field(default=20, gt=0)
 
 
 class Approval(_Part):

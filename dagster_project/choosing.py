@@ -46,6 +46,7 @@ def choose(workspace: Workspace, held: Candidates) -> Chosen:
         arms.index(held.program.bau),
         seed,
         keys,
+        held.program.exploration.floor_share,
     )
     hours = np.full(len(frame), -1, dtype=np.int64)
     for channel in held.program.channels:

@@ -113,6 +113,13 @@ SUITES: dict[str, tuple[Promise, ...]] = {
 }
 
 
+def promises(source_kind: str) -> tuple[Promise, ...]:
+    """The suite of a kind. Raises KeyError for a kind that has none."""
+    # Before the first message there is nothing that a provider could report.
+    of_all = OF_ALL[1:] if source_kind == "provider_events" else OF_ALL
+    return of_all + SUITES[source_kind]
+
+
 def check(
     warehouse: Warehouse,
     source_kind: str,
@@ -126,7 +133,7 @@ def check(
     Cost follows the delta, not the history. Great Expectations is imported here: it takes
     seconds. Raises KeyError for a kind that has no suite.
     """
-    suite = OF_ALL + SUITES[source_kind]
+    suite = promises(source_kind)
     figures = _figures(warehouse, source_kind, as_of, sorted(names or (source_kind,)))
     return _validated(source_kind, suite, figures)
 

@@ -65,6 +65,7 @@ def choose(
     bau_index: int,
     seed: int,
     keys: ArrayLike,
+    floor: float = FLOOR,
 ) -> Choice:
     """Draw one arm per opportunity.
 
@@ -88,7 +89,7 @@ def choose(
     propensities = np.zeros(can.shape)
     error = 0.0
     if (rows := np.flatnonzero(groups == 0)).size:
-        thompson, error = _thompson(can[rows], alphas[rows], betas[rows], counts[rows])
+        thompson, error = _thompson(can[rows], alphas[rows], betas[rows], counts[rows], floor)
         propensities[rows] = thompson
     if (rows := np.flatnonzero(groups == 1)).size:
         propensities[rows] = can[rows] / np.maximum(can[rows].sum(axis=1, keepdims=True), 1)
@@ -149,7 +150,9 @@ def _others(factors: Floats) -> Floats:
     return product
 
 
-def _thompson(can: Bools, alpha: Floats, beta: Floats, matured: Floats) -> tuple[Floats, float]:
+def _thompson(
+    can: Bools, alpha: Floats, beta: Floats, matured: Floats, floor: float
+) -> tuple[Floats, float]:
     """Propensities of rows that the policy decides; rows that are alike are computed once."""
     young = matured < MATURE_FROM
     columns = [a[:, j] for a in (alpha, beta, can, young) for j in range(can.shape[1])]
@@ -157,8 +160,8 @@ def _thompson(can: Bools, alpha: Floats, beta: Floats, matured: Floats) -> tuple
     can, young = can[firsts], young[firsts]
     best, error = win_probabilities(alpha[firsts], beta[firsts], can)
     arms = np.maximum(can.sum(axis=1, keepdims=True), 1)
-    floor = np.where(young, IMMATURE_SHARE / arms, np.minimum(FLOOR, FLOOR_IN_ALL / arms)) * can
-    return _lifted(best, floor)[row_group], error
+    least = np.where(young, IMMATURE_SHARE / arms, np.minimum(floor, FLOOR_IN_ALL / arms)) * can
+    return _lifted(best, least)[row_group], error
 
 
 def _lifted(best: Floats, floor: Floats) -> Floats:

@@ -5,7 +5,7 @@ hours, whether to send at all.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -90,7 +90,8 @@ class _People:
 
 @dataclass(frozen=True)
 class _Curves:
-    """A fitted channel. trust: how far visits shape a person's prior, 0 not at all, 1 fully."""
+    """A fitted channel. trust: how far a person's visits shape that person's prior; shape: how far
+    everybody's visits shape everybody's, both 0 not at all, 1 fully."""
 
     population: Floats
     personas: Floats
@@ -98,6 +99,7 @@ class _Curves:
     person_pooling: Pooling
     population_pooling: Pooling
     trust: float
+    shape: float = 0.0
 
     def prior(self, people: _People, persons: Ints) -> Floats:
         """Persona's curve (or everybody's), bent by the person's own visits."""
@@ -263,9 +265,10 @@ def _by_hour(cells: _Cells) -> tuple[Floats, Floats]:
 def _tuned(cells: _Cells, people: _People, has_visits: bool) -> _Curves:
     """Choose each step's pooling in turn, then the trust in visits."""
     won, sent = _by_hour(cells)
-    flat = np.full((1, HOURS), won.sum() / sent.sum())
-    population_pooling = tune(flat, won, sent)
-    population = pool(population_pooling, flat, won, sent)
+    shape = _shape(people, won, sent) if has_visits else 0.0
+    start = _start(people, won, sent, shape)
+    population_pooling = tune(start, won, sent)
+    population = pool(population_pooling, start, won, sent)
     won, sent = (_by_persona(cells, people, a) for a in (cells.responses, cells.sends))
     base = np.tile(population, (len(won), 1))
     persona_pooling = tune(base, won, sent) if len(won) else population_pooling
@@ -282,20 +285,35 @@ def _tuned(cells: _Cells, people: _People, has_visits: bool) -> _Curves:
         more = people.visit_lift(some)
         losses = [log_loss_of(pooling, bent(base, more**t), won, sent) for t in _TRUST]
     trust = float(_TRUST[int(np.argmin(losses))])
-    return _Curves(population[0], personas, persona_pooling, pooling, population_pooling, trust)
+    return _Curves(
+        population[0], personas, persona_pooling, pooling, population_pooling, trust, shape
+    )
+
+
+def _start(people: _People, won: Floats, sent: Floats, shape: float) -> Floats:
+    """Where everybody's curve starts, float[1, 168]: the mean, bent by the week of visits."""
+    flat = np.full((1, HOURS), won.sum() / sent.sum())
+    return bent(flat, (people.density[None, :] * HOURS) ** shape) if shape else flat
+
+
+def _shape(people: _People, won: Floats, sent: Floats) -> float:
+    """The week of visits is believed until sends speak against it by a likelihood ratio of e²."""
+    losses = []
+    for shape in (0.0, _TRUST_UNSEEN):
+        start = _start(people, won, sent, shape)
+        losses.append(log_loss_of(tune(start, won, sent), start, won, sent) * float(sent.sum()))
+    return 0.0 if losses[0] < losses[1] - 2.0 else _TRUST_UNSEEN
 
 
 def _refitted(tuned_curves: _Curves, cells: _Cells, people: _People) -> _Curves:
     """The same choices on all sends."""
     t = tuned_curves
     won, sent = _by_hour(cells)
-    flat = np.full((1, HOURS), won.sum() / sent.sum())
-    population = pool(t.population_pooling, flat, won, sent)
+    population = pool(t.population_pooling, _start(people, won, sent, t.shape), won, sent)
     won, sent = (_by_persona(cells, people, a) for a in (cells.responses, cells.sends))
     base = np.tile(population, (len(won), 1))
     personas = pool(t.persona_pooling, base, won, sent)
-    return _Curves(population[0], personas, t.persona_pooling, t.person_pooling,
-                   t.population_pooling, t.trust)  # fmt: skip
+    return replace(t, population=population[0], personas=personas)
 
 
 def _held_out(curves: _Curves, train: _Cells, test: _Cells, people: _People) -> dict[str, float]:

@@ -78,7 +78,7 @@ def _counts(results: list[ingestion.BatchResult]) -> dict[str, int | str]:
 
 
 def _checks(kind: str, table: str) -> dg.AssetChecksDefinition:
-    promises = (*expectations.OF_ALL, *expectations.SUITES[kind])
+    promises = expectations.promises(kind)
     specs = [
         dg.AssetCheckSpec(name=promise.name, asset=["raw", table], blocking=promise.is_severe)
         for promise in promises

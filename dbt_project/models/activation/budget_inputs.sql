@@ -83,7 +83,9 @@ inputs as (
         coalesce(credited.value_28d_amount, 0) as value_28d_amount,
         coalesce(in_force.approved_amount, round(spent.mean_spend_7d_amount, 2), 0)
             as current_daily_budget_amount,
-        coalesce(credited.conversions_7d, 0)
+        -- Meta restarts the learning of an ad set that gets fewer; Google states no such number.
+        spent.platform = 'meta'
+        and coalesce(credited.conversions_7d, 0)
         < {{ var('learning_conversions_7d', 50) }} as is_learning,
         spent.platform_conversions_28d,
         spent.platform_value_28d_amount
