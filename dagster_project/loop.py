@@ -42,7 +42,7 @@ def execute(
 ) -> Day:
     """Execute a job, or the selected assets of it, for one day.
 
-    Raises LoopError when a step or a blocking check fails.
+    Raises LoopError when a step or a blocking check fails, KeyboardInterrupt after Ctrl-C.
     """
     run_id = dg._core.utils.make_new_run_id()
     warnings: list[str] = []
@@ -69,6 +69,8 @@ def execute(
         tags={"as_of": as_of.isoformat()},
         asset_selection=selection,
     )
+    if _is_interrupted(result):
+        raise KeyboardInterrupt
     if not result.success:
         raise LoopError(_failure(result))
     return Day(as_of=as_of, run_id=run_id, warnings=tuple(warnings))
@@ -86,6 +88,16 @@ def _run_config(job: dg.JobDefinition, as_of: datetime) -> dict[str, object]:
 
 def _step_name(step_key: str | None) -> str:
     return (step_key or "").replace("__", "/")
+
+
+def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Dagster turns Ctrl-C inside a step into that step's failure."""
+    return any(
+        event.step_failure_data.error is not None
+        and "DagsterExecutionInterruptedError" in event.step_failure_data.error.to_string()
+        for event in result.all_events
+        if event.is_step_failure
+    )
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:

@@ -132,6 +132,8 @@ def build(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[A
         *("--indirect-selection", indirect or "buildable"),
     ]
     result = _runner_invoke(arguments, events, workspace.settings.workspace_home / "dbt")
+    if result.exception is not None and not isinstance(result.exception, Exception):
+        raise result.exception  # Ctrl-C; dbt hands it over as if it were an error
     for event in events:
         message = DbtCoreCliEventMessage(raw_event=event, event_history_metadata={})
         yield from message.to_default_asset_events(manifest, TRANSLATOR, context)
