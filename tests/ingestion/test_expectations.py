@@ -23,9 +23,9 @@ def test_every_source_kind_has_a_suite_that_runs(warehouse: Warehouse) -> None:
     assert set(SUITES) == set(SOURCE_KINDS)
     for kind in SUITES:
         results = check(warehouse, kind, AS_OF)
-        assert [result.name for result in results if not result.passed] == [
-            "latest_files_brought_rows"
-        ]
+        failed = [result.name for result in results if not result.passed]
+        # Before the first message nobody owes us a webhook; every other source should have files.
+        assert failed == ([] if kind == "provider_events" else ["latest_files_brought_rows"])
 
 
 def test_good_events_pass(warehouse: Warehouse, settings_for: SettingsFor, tmp_path: Path) -> None:
