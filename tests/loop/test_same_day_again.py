@@ -4,6 +4,7 @@ Belongs here: the last day executed twice, and the same days in another home wit
 Keep out: what a day does (`test_market_loop.py`).
 """
 
+import json
 import shutil
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.timeout(900)
 # Models publish, budgets move and rewards mature only with more people and more days.
 LARGE = {"workspace": "large", "simulation": {"people": 5000, "days": 365, "seed": 3}}
 LARGE_DAYS = 5
+PUBLISHING = {"bandit", "budget", "lifetime_value", "personas", "send_time"}
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,21 @@ def test_a_large_market_repeats_its_day_and_learns_from_matured_rewards():
         assert repeated.differing == []
         assert repeated.requests[0] == repeated.requests[1]
         cards = home.warehouse.rows("select distinct model from ml.model_cards where is_champion")
-        assert {"bandit", "churn", "lifetime_value", "personas", "send_time"} <= {
-            row["model"] for row in cards
-        }
+        # Churn may refuse: its gate is judged by its own tests.
+        assert {row["model"] for row in cards} >= PUBLISHING
         matured = home.warehouse.rows(
             "select sum(matured_count) as n from ml.bandit_posteriors where persona_id is null"
         )
-        assert matured[0]["n"] > 50
+        assert matured[0]["n"] > 10
+        plans = home.warehouse.rows(
+            "select status, count(*) as n from delivery.budget_plans group by 1"
+        )
+        assert [row["status"] for row in plans] == ["confirmed"]
+        in_force = json.loads((home.sandbox / "budgets.json").read_text())
+        assert {name for campaigns in in_force.values() for name in campaigns} == {
+            row["campaign_id"]
+            for row in home.warehouse.rows("select campaign_id from activation.budget_inputs")
+        }
 
 
 def _materialised(home: Home, day: loop.Day) -> set[dg.AssetKey]:
