@@ -4,6 +4,7 @@ Keep out: queries and arithmetic; rows come in, lines go out.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -126,7 +127,9 @@ def story(console: Console, told: Story) -> None:
 def _table(console: Console, title: str, rows: Rows) -> None:
     if not rows:
         return
-    table = Table(*rows[0], title=title, title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name in rows[0]:
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     console.print(table)
@@ -137,6 +140,8 @@ def _cell(value: Any) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
