@@ -83,6 +83,30 @@ def send_due(
         return _send_due(_Desk(warehouse, connection, now, provider, sender, owner))
 
 
+def send_until(
+    warehouse: Warehouse,
+    after: datetime,
+    until: datetime,
+    provider: MessageProvider,
+    sender: Sender | None,
+    set_clock: Callable[[datetime], None],
+    owner: str = "dispatch",
+) -> SendSummary:
+    """Send at every moment in (after, until] at which something is due; for a simulated day.
+
+    `set_clock` is told each moment before it is played. The moments are asked for anew after
+    each one, since sending may plan again.
+    """
+    total, now = SendSummary(), after
+    with warehouse.connect() as connection:
+        connection.autocommit = True
+        while due := outbox.due_times(connection, now, until, provider.name):
+            now = due[0]
+            set_clock(now)
+            total += _send_due(_Desk(warehouse, connection, now, provider, sender, owner))
+    return total
+
+
 def _send_due(desk: "_Desk") -> SendSummary:
     provider, now = desk.provider, desk.now
     lost = outbox.recover(desk.connection, now, provider.name)["unknown"]

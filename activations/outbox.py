@@ -55,13 +55,15 @@ class Next:
     next_attempt_at: datetime | None = None
 
 
-def due_times(warehouse: Warehouse, after: datetime, until: datetime) -> list[datetime]:
-    """The moments in (after, until], on full five minutes, at which something must be done.
+def due_times(
+    connection: Connection[Any], after: datetime, until: datetime, provider: str
+) -> list[datetime]:
+    """The moments in (after, until], on full five minutes, at which a provider has work.
 
     Messages that are due, retries, and leases that run out. A dispatch may plan again for later
     (quiet hours, retries), so ask anew after each one, with its moment as `after`.
     """
-    rows = warehouse.rows(
+    rows = connection.execute(
         """
         with due as (
             select case
@@ -69,7 +71,7 @@ def due_times(warehouse: Warehouse, after: datetime, until: datetime) -> list[da
                 else coalesce(lease_expires_at, send_at)
             end as due_at
             from delivery.messages
-            where status in ('planned', 'reserved', 'sending')
+            where status in ('planned', 'reserved', 'sending') and provider = %(provider)s
         ),
 
         ticks as (
@@ -85,10 +87,8 @@ def due_times(warehouse: Warehouse, after: datetime, until: datetime) -> list[da
 
         select distinct tick from ticks where tick <= %(until)s order by tick
         """,
-        tick=TICK_SECONDS,
-        after=after,
-        until=until,
-    )
+        {"tick": TICK_SECONDS, "after": after, "until": until, "provider": provider},
+    ).fetchall()
     return [row["tick"].astimezone(UTC) for row in rows]
 
 

@@ -54,5 +54,11 @@ def home(settings: Settings) -> Path:
 
 
 def instance(settings: Settings) -> dg.DagsterInstance:
-    """The instance whose runs the UI shows."""
-    return dg.DagsterInstance.from_config(str(home(settings)))
+    """The instance whose runs the UI shows.
+
+    It keeps its connections, as the webserver's does: a run stores some hundred events, and
+    Dagster would open a connection or more for each.
+    """
+    held = dg.DagsterInstance.from_config(str(home(settings)))
+    held.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=20)
+    return held

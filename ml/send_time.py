@@ -33,6 +33,7 @@ _PERSONS_TO_TUNE = 1_500
 _PERSONS_AT_ONCE = 20_000
 _TRUST = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 _TRUST_UNSEEN = 0.5
+_NOBODY = np.empty(0, dtype=np.int64)
 _WEB_POOLING = Pooling(hours=2.0, other_days=0.6, level=0.0, strength=5.0)
 
 
@@ -121,11 +122,14 @@ def fit(
     as_of: datetime,
     channels: Sequence[str] = CHANNELS,
     seed: int = 0,
+    reachable: pd.DataFrame | None = None,
 ) -> SendTimes | Refusal:
     """Curves of every channel that has data, for everybody, each persona and each person.
 
     responses: features.send_time_responses (person_id, channel, hour_of_week 0..167, sends,
     responses); rows of channel 'web' are visits. personas: person_id, persona_id (null allowed).
+    reachable: person_id, channel; curves are written for these alone (None: for everybody),
+    while everybody's answers and visits shape them.
 
     Partial pooling in three steps, everybody → persona → person: with base curve b and counts
     smoothed around the clock by a kernel K (near hours, the same hours of other days, the whole
@@ -152,7 +156,8 @@ def fit(
             continue
         curves, metrics[channel] = found
         shows_persons = metrics[channel]["publishes_persons"]
-        times.append(_times(channel, curves, cells, people, shows_persons))
+        chosen = _chosen(channel, curves, cells, people, reachable) if shows_persons else _NOBODY
+        times.append(_times(channel, curves, cells, people, chosen))
         priors.append(_priors(channel, curves, people, shows_persons))
     if not metrics:
         reason = (
@@ -340,12 +345,21 @@ def _held_out(curves: _Curves, train: _Cells, test: _Cells, people: _People) -> 
     return {**found, "gain": gain, "gain_lower": gain - margin, "gain_upper": gain + margin}
 
 
-def _times(
-    channel: str, curves: _Curves, cells: _Cells, people: _People, shows_persons: bool
-) -> pd.DataFrame:
+def _chosen(
+    channel: str, curves: _Curves, cells: _Cells, people: _People, reachable: pd.DataFrame | None
+) -> Ints:
     """Persons with sends of the channel, or with visits where visits are trusted."""
     sources = [cells.person] + ([people.visits.person] if curves.trust else [])
-    persons = np.unique(np.concatenate(sources)) if shows_persons else np.empty(0, np.int64)
+    persons = np.unique(np.concatenate(sources))
+    if reachable is None:
+        return persons
+    addressed = reachable.loc[reachable["channel"] == channel, "person_id"]
+    return persons[pd.Index(people.ids[persons]).isin(addressed)]
+
+
+def _times(
+    channel: str, curves: _Curves, cells: _Cells, people: _People, persons: Ints
+) -> pd.DataFrame:
     parts = [
         curves.of(people, cells, persons[start : start + _PERSONS_AT_ONCE])
         for start in range(0, len(persons), _PERSONS_AT_ONCE)

@@ -4,8 +4,10 @@ Keep out: what a model does (`ml/`), who is champion (`learning.py`).
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 
 import dagster as dg
+import pandas as pd
 
 from activations import programs
 from dagster_project import learning
@@ -24,14 +26,15 @@ KINDS = {"python", "postgres"}
 )
 def churn_scores(workspace: Workspace) -> dg.MaterializeResult:
     """Probability that a buyer does not come back within the churn window, with reasons."""
-    features = learning.frame(workspace, "features.person_features")
-    labels = learning.frame(workspace, "features.churn_labels")
-    learned = learning.learn(
-        workspace, churn.MODEL, lambda at: churn.fit(features, labels, at), plots.of_churn
-    )
+
+    def train(at: datetime) -> churn.Fitted | Refusal:
+        snapshots = learning.frame(workspace, "features.person_features")
+        return churn.fit(snapshots, learning.frame(workspace, "features.churn_labels"), at)
+
+    learned = learning.learn(workspace, churn.MODEL, train, plots.of_churn)
     shown = learned.metadata()
     if learned.champion is not None:
-        scores = churn.score(learned.champion, features, workspace.as_of)
+        scores = churn.score(learned.champion, _features_today(workspace), workspace.as_of)
         shown["dagster/row_count"] = learning.write(workspace, "ml.churn_scores", scores)
     return dg.MaterializeResult(metadata=shown)
 
@@ -45,13 +48,13 @@ def churn_scores(workspace: Workspace) -> dg.MaterializeResult:
 def lifetime_values(workspace: Workspace) -> dg.MaterializeResult:
     """Orders and revenue expected of each buyer over the next year (BG/NBD, Gamma-Gamma)."""
     rfm = learning.frame(workspace, "features.person_rfm")
-    orders = learning.frame(workspace, "marts.orders")
-    learned = learning.learn(
-        workspace,
-        lifetime_value.MODEL,
-        lambda at: lifetime_value.fit(rfm, at, orders[orders["kind"] == "sale"]),
-        plots.of_lifetime_value,
-    )
+
+    def train(at: datetime) -> lifetime_value.Fitted | Refusal:
+        return lifetime_value.fit(
+            rfm, at, learning.frame(workspace, "marts.orders", {"kind": ["sale"]})
+        )
+
+    learned = learning.learn(workspace, lifetime_value.MODEL, train, plots.of_lifetime_value)
     shown = learned.metadata()
     if learned.champion is not None:
         values = lifetime_value.score(learned.champion, rfm, workspace.as_of)
@@ -77,7 +80,7 @@ def lifetime_values(workspace: Workspace) -> dg.MaterializeResult:
 )
 def persona_tables(workspace: Workspace) -> Iterator[dg.MaterializeResult]:
     """Discover personas weekly, assign them daily."""
-    features = learning.frame(workspace, "features.person_features")
+    features = _features_today(workspace)
     assigned = learning.frame(workspace, "ml.person_personas")
     known = learning.frame(workspace, "ml.personas")
     learned = learning.learn(
@@ -101,11 +104,16 @@ def persona_tables(workspace: Workspace) -> Iterator[dg.MaterializeResult]:
             ["ml", name],
             group_name="ml",
             kinds=KINDS,
-            deps=[["features", "send_time_responses"], ["ml", "person_personas"]],
+            deps=[
+                ["features", "send_time_responses"],
+                ["identity", "contact_points"],
+                ["ml", "person_personas"],
+            ],
             description=text,
         )
         for name, text in {
-            "send_times": "Response probability by local hour of week, for persons with history.",
+            "send_times": "Response probability by local hour of week, for persons with an address"
+            " and a history.",
             "send_time_priors": "The same for everybody else, by persona and over all.",
         }.items()
     ],
@@ -115,7 +123,10 @@ def send_time_tables(workspace: Workspace) -> Iterator[dg.MaterializeResult]:
     responses = learning.frame(workspace, "features.send_time_responses")
     persona_of = learning.frame(workspace, "ml.person_personas")
     channels = programs.channels(workspace.settings.programs)
-    learned = send_time.fit(responses, persona_of, workspace.as_of, channels)
+    reachable = workspace.warehouse.read(
+        "select distinct person_id, channel from identity.contact_points"
+    ).to_pandas()
+    learned = send_time.fit(responses, persona_of, workspace.as_of, channels, reachable=reachable)
     learning.record(workspace, learned.card, is_champion=not isinstance(learned, Refusal))
     shown = learning.Learned(None, learned.card, {}).metadata()
     if not isinstance(learned, Refusal):
@@ -147,6 +158,13 @@ def bandit_posteriors(workspace: Workspace) -> dg.MaterializeResult:
     for program, rows in house.groupby("program"):
         shown[f"arms_of_{program}"] = learning.picture(plots.bandit_posteriors(rows))
     return dg.MaterializeResult(metadata=shown)
+
+
+def _features_today(workspace: Workspace) -> pd.DataFrame:
+    """The features of everybody at business time, without the weekly snapshots."""
+    return workspace.warehouse.read(
+        "select * from features.person_features where as_of = %(as_of)s", as_of=workspace.as_of
+    ).to_pandas()
 
 
 records = [

@@ -3,12 +3,11 @@
 Keep out: states, re-checks and requests (`activations.dispatch`).
 """
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import dagster as dg
 
-from activations import dispatch, outbox
+from activations import dispatch
 from activations import providers as messaging
 from dagster_project import learning, providers
 from dagster_project.defs import decide
@@ -30,30 +29,30 @@ def _send(name: str, before: list[dg.AssetKey]) -> dg.AssetsDefinition:
         description=f"Everything due through {name}, each message once.",
     )
     def send(config: Dispatch, workspace: Workspace) -> dg.MaterializeResult:
-        total = dispatch.SendSummary()
         with providers.message_line(workspace.settings, name) as (provider, line):
-            for tick in _ticks(workspace, config.until):
-                line.set_clock(tick)
-                total += dispatch.send_due(workspace.warehouse, tick, provider, line.sender)
+            begin, end = _span(workspace, config.until)
+            house = workspace.warehouse
+            if workspace.settings.mode == "live":
+                line.set_clock(end)
+                total = dispatch.send_due(house, end, provider, line.sender)
+            else:
+                total = dispatch.send_until(
+                    house, begin, end, provider, line.sender, line.set_clock
+                )
         return dg.MaterializeResult(metadata=learning.figures(total))
 
     return send
 
 
-def _ticks(workspace: Workspace, until: str) -> Iterator[datetime]:
-    """The moments at which something is due; asked anew after each, since sending may re-plan."""
+def _span(workspace: Workspace, until: str) -> tuple[datetime, datetime]:
+    """From business time until when; a simulated day is played to its end.
+
+    So its answers land for the next one.
+    """
     now = workspace.as_of
     if until:
-        end = datetime.fromisoformat(until)
-    else:
-        # A simulated day is played to its end, so that its answers land for the next one.
-        end = now + timedelta(days=1) if workspace.settings.mode == "sandbox" else now
-    if workspace.settings.mode == "live":
-        yield end
-        return
-    while due := outbox.due_times(workspace.warehouse, now, end):
-        now = due[0]
-        yield now
+        return now, datetime.fromisoformat(until)
+    return now, now + timedelta(days=1) if workspace.settings.mode == "sandbox" else now
 
 
 def _all() -> list[dg.AssetsDefinition]:

@@ -9,10 +9,9 @@ import pytest
 
 from activations import audit, consent, dispatch, outbox, persons, recheck, wallet
 from activations.consent import Change
-from activations.dispatch import send_due
+from activations.dispatch import send_due, send_until
 from activations.http import Request, Response
 from activations.keys import address_hash
-from activations.outbox import due_times
 from activations.settlement import settle
 from tests.activations.world import AS_OF, LOST, REFUSED, Vendor, World, adapter
 
@@ -28,6 +27,13 @@ def planned(world: World, audience, count: int, arm: str = "email_none_news") ->
     people = audience(count, sms=arm.startswith("sms"))
     assert world.decide(world.program("win_back"), arm=arm).sends == count
     return people
+
+
+def due_times(
+    world: World, after: datetime, until: datetime, provider: Any = SENDGRID
+) -> list[datetime]:
+    with world.warehouse.connect() as connection:
+        return outbox.due_times(connection, after, until, provider.name)
 
 
 def event(world: World, kind: str, key: str | None, number: int = 1, **payload: str) -> None:
@@ -47,7 +53,7 @@ def keys(world: World) -> list[str]:
 
 def test_what_is_due_is_sent_once_in_one_request(world: World, audience) -> None:
     planned(world, audience, 7)
-    assert due_times(world.warehouse, AS_OF, AS_OF + timedelta(days=1)) == [MORNING]
+    assert due_times(world, AS_OF, AS_OF + timedelta(days=1)) == [MORNING]
     vendor = Vendor()
     early = send_due(world.warehouse, MORNING - timedelta(minutes=5), SENDGRID, vendor)
     assert (early.requests, dict(early.by_status)) == (0, {})
@@ -55,10 +61,22 @@ def test_what_is_due_is_sent_once_in_one_request(world: World, audience) -> None
     assert (summary.requests, dict(summary.by_status)) == (1, {"accepted": 7})
     assert sorted(vendor.keys) == keys(world)
     assert send_due(world.warehouse, MORNING, SENDGRID, vendor).requests == 0
-    assert due_times(world.warehouse, AS_OF, AS_OF + timedelta(days=3)) == []
+    assert due_times(world, AS_OF, AS_OF + timedelta(days=3)) == []
     rows = world.warehouse.rows("select distinct status, sent_at, leased_by from delivery.messages")
     assert rows == [{"status": "accepted", "sent_at": MORNING, "leased_by": None}]
     assert audit.verify(world.warehouse).is_intact
+
+
+def test_a_simulated_day_is_played_at_the_moments_of_its_provider(world: World, audience) -> None:
+    planned(world, audience, 3)
+    ticks: list[datetime] = []
+    end = AS_OF + timedelta(days=1)
+    idle = send_until(world.warehouse, AS_OF, end, TWILIO, Vendor(), ticks.append)
+    assert (idle.requests, ticks) == (0, [])
+    vendor = Vendor(script=[REFUSED])
+    summary = send_until(world.warehouse, AS_OF, end, SENDGRID, vendor, ticks.append)
+    assert ticks == [MORNING, MORNING + timedelta(minutes=5)]
+    assert dict(summary.by_status) == {"planned": 3, "accepted": 3}
 
 
 def test_two_dispatchers_at_once_send_no_message_twice(world: World, audience) -> None:
@@ -140,7 +158,7 @@ def test_a_crash_while_sending_becomes_unknown_and_is_never_sent_again(
     ]  # fmt: skip
     # At once nothing is touched, for its dispatcher may still live; after the lease it is dead.
     assert send_due(world.warehouse, MORNING, TWILIO, Vendor()).requests == 0
-    (tick,) = due_times(world.warehouse, MORNING, MORNING + timedelta(hours=1))
+    (tick,) = due_times(world, MORNING, MORNING + timedelta(hours=1), TWILIO)
     assert tick == MORNING + outbox.LEASE
     after = Vendor()
     summary = send_due(world.warehouse, tick, TWILIO, after)
@@ -209,11 +227,11 @@ def test_what_was_not_processed_goes_again_later(world: World, audience) -> None
     now, seen = MORNING, []
     for _ in range(3):
         seen.append(dict(send_due(world.warehouse, now, SENDGRID, vendor).by_status))
-        ticks = due_times(world.warehouse, now, now + timedelta(days=1))
+        ticks = due_times(world, now, now + timedelta(days=1))
         now = ticks[0] if ticks else now
     assert seen == [{"planned": 2}, {"planned": 2}, {"accepted": 2}]
     assert now == MORNING + timedelta(minutes=15)  # 5 minutes, then 10
-    assert due_times(world.warehouse, now, now + timedelta(days=1)) == []
+    assert due_times(world, now, now + timedelta(days=1)) == []
     rows = world.warehouse.rows("select outcome from delivery.send_attempts order by attempt_id")
     assert sorted(row["outcome"] for row in rows) == ["accepted"] * 2 + ["retry"] * 4
 
@@ -221,7 +239,7 @@ def test_what_was_not_processed_goes_again_later(world: World, audience) -> None
 def test_retries_end(world: World, audience) -> None:
     planned(world, audience, 1)
     vendor, now = Vendor(script=[REFUSED] * 9), MORNING
-    while ticks := due_times(world.warehouse, now - timedelta(minutes=5), now + timedelta(days=1)):
+    while ticks := due_times(world, now - timedelta(minutes=5), now + timedelta(days=1)):
         now = ticks[0]
         send_due(world.warehouse, now, SENDGRID, vendor)
     assert world.statuses()["p000"] == ("failed", "retries_exhausted:ConnectError")
@@ -252,7 +270,7 @@ def test_late_messages_expire_and_night_ones_move_to_the_morning(world: World, a
     summary = send_due(world.warehouse, night, SENDGRID, Vendor())
     assert dict(summary.by_status) == {"replanned": 1}
     morning = MORNING + timedelta(days=1)
-    assert due_times(world.warehouse, night, night + timedelta(days=1)) == [morning]
+    assert due_times(world, night, night + timedelta(days=1)) == [morning]
     late = AS_OF + timedelta(hours=73, minutes=120)
     vendor = Vendor()
     send_due(world.warehouse, late, SENDGRID, vendor)

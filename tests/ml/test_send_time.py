@@ -162,6 +162,20 @@ def test_same_rows_in_any_order_give_the_same_bits():
         )
 
 
+def test_curves_are_written_for_those_who_can_be_reached_and_learned_from_all():
+    rows, groups, _ = planted(7, sends=15, visits=5)
+    everybody = learned(rows, groups)
+    reachable = pd.DataFrame({"person_id": names(np.arange(0, PEOPLE, 3)), "channel": "email"})
+    found = fit(rows, groups, NOW, reachable=reachable)
+    assert isinstance(found, SendTimes)
+    assert set(found.times["person_id"]) == set(reachable["person_id"])
+    email = everybody.times[everybody.times["channel"] == "email"]
+    kept = email[email["person_id"].isin(reachable["person_id"])]
+    np.testing.assert_allclose(np.stack(found.times["probabilities"]),
+                               np.stack(kept["probabilities"]), rtol=1e-5)  # fmt: skip
+    assert found.card == everybody.card
+
+
 def test_too_little_is_refused_with_what_is_missing():
     rows = pd.DataFrame({"person_id": ["a"], "channel": ["email"], "hour_of_week": [3],
                          "sends": [5], "responses": [1]})  # fmt: skip
