@@ -35,8 +35,13 @@ def advance(warehouse: Warehouse, settings: Settings, as_of: datetime | None = N
         )
     warehouse.execute(
         """
-        insert into raw.workspace (workspace, as_of, previous_as_of, currency, time_zone, country)
-        values (%(workspace)s, %(as_of)s, null, %(currency)s, %(time_zone)s, %(country)s)
+        insert into raw.workspace (
+            workspace, as_of, previous_as_of, currency, time_zone, country, identity_rules
+        )
+        values (
+            %(workspace)s, %(as_of)s, null, %(currency)s, %(time_zone)s, %(country)s,
+            %(identity_rules)s::jsonb
+        )
         on conflict (is_only) do update set
             as_of = excluded.as_of,
             previous_as_of = case
@@ -44,13 +49,15 @@ def advance(warehouse: Warehouse, settings: Settings, as_of: datetime | None = N
                 else workspace.previous_as_of
             end,
             workspace = excluded.workspace, currency = excluded.currency,
-            time_zone = excluded.time_zone, country = excluded.country
+            time_zone = excluded.time_zone, country = excluded.country,
+            identity_rules = excluded.identity_rules
         """,
         workspace=settings.workspace,
         as_of=wanted,
         currency=settings.currency,
         time_zone=settings.time_zone,
         country=settings.country,
+        identity_rules=settings.identity.model_dump_json(exclude_unset=True),
     )
     return wanted
 

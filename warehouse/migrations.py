@@ -14,7 +14,12 @@ MIGRATION_LOCK = 0x10095D82
 DBT_SCHEMAS = ("staging", "marts", "features", "activation")
 OPEN_SCHEMAS = ("marts", "features", "ml", "activation", "delivery")
 # Tables inside open schemas that hold identifiers or addresses.
-BEHIND_THE_WALL = ("ml.identity_verdicts", "ml.identity_clusters", "delivery.payloads")
+BEHIND_THE_WALL = (
+    "ml.identity_verdicts",
+    "ml.identity_clusters",
+    "ml.identity_moves",
+    "delivery.payloads",
+)
 
 
 class MigrationError(RuntimeError):

@@ -108,6 +108,33 @@ class ProviderSettings(_Section):
     options: dict[str, str] = {}
 
 
+class IdentifierTypeSettings(_Section):
+    """What differs from the seed `identifier_rules` for one identifier type."""
+
+    priority: int | None = Field(default=None, ge=1)
+    is_unique: bool | None = None
+    max_per_person: int | None = Field(default=None, ge=1)
+    counts_in_size: bool | None = None
+    is_strong: bool | None = None
+    max_strong_neighbours: int | None = Field(default=None, ge=1)
+
+
+class BlockedValueSettings(_Section):
+    """Values that name nobody, beside the seed `blocked_values`: a regular expression."""
+
+    identifier_type: str = "*"
+    pattern: str = Field(min_length=1)
+
+
+class IdentitySettings(_Section):
+    """Rules of the person graph that differ from the seeds; read through raw.workspace."""
+
+    types: dict[str, IdentifierTypeSettings] = {}
+    blocked_values: tuple[BlockedValueSettings, ...] = ()
+    linking_mailboxes: tuple[str, ...] = ()
+    largest_person: int | None = Field(default=None, ge=1)
+
+
 class SecretSettings(_Section):
     """Credentials, from the environment only; never printed."""
 
@@ -134,6 +161,7 @@ class _Config(_Section):
     providers: dict[str, ProviderSettings] = {}
     mode: Literal["sandbox", "dry_run", "live"] = "sandbox"
     brand: BrandSettings = BrandSettings()
+    identity: IdentitySettings = IdentitySettings()
     simulation: SimulationSettings | None = None
     daily_ad_budget_limit: Decimal | None = Field(default=None, gt=0)
 
@@ -283,6 +311,7 @@ def _known_keys(location: tuple[int | str, ...]) -> set[str]:
         "brand": BrandSettings,
         "providers": ProviderSettings,
         "simulation": SimulationSettings,
+        "identity": IdentitySettings,
     }
     section = sections.get(str(location[0])) if len(location) > 1 else _Config
     return set((section or _Config).model_fields)

@@ -61,6 +61,19 @@ class Warehouse:
         with self.connect() as connection:
             return bulk.read(self.url, query.as_string(connection))
 
+    def since(self, table: str, column: str, value: int) -> pa.Table:
+        """The rows of a table whose number in `column` is greater, as Arrow."""
+        query = sql.SQL("select * from {} where {} > {}").format(
+            _name(table), sql.Identifier(column), sql.Literal(value)
+        )
+        with self.connect() as connection:
+            return bulk.read(self.url, query.as_string(connection))
+
+    def matching(self, table: str, keys: pa.Table) -> pa.Table:
+        """The rows of a table that hold, in the columns `keys` names, one of its rows."""
+        with self.connect() as connection:
+            return bulk.read_matching(self.url, _name(table).as_string(connection), keys)
+
     def rows(self, query: str, **params: Any) -> list[dict[str, Any]]:
         """A small result as Python values."""
         with self.connect() as connection:
@@ -85,6 +98,21 @@ class Warehouse:
         with self._inside(connection) as inside:
             inside.execute(sql.SQL("delete from {}").format(_name(table)))
             return bulk.copy(inside, _name(table), rows)
+
+    def fill(
+        self, table: str, rows: pa.Table, connection: psycopg.Connection[Any] | None = None
+    ) -> int:
+        """Make `rows` the whole content, much faster than `replace` when they are millions: the
+        indexes are built after them. Readers wait until it is done."""
+        with self._inside(connection) as inside:
+            return bulk.fill(inside, _name(table), rows)
+
+    def remove(
+        self, table: str, keys: pa.Table, connection: psycopg.Connection[Any] | None = None
+    ) -> int:
+        """Delete the rows that hold, in the columns `keys` names, one of its rows."""
+        with self._inside(connection) as inside:
+            return bulk.remove(inside, _name(table), keys)
 
     def upsert(
         self,

@@ -16,7 +16,12 @@ from tests.loop.playing import Home, adopted, relations
 from tests.loop.searching import addresses, found_in
 
 pytestmark = pytest.mark.timeout(900)
-BEHIND_THE_WALL = {"ml.identity_verdicts", "ml.identity_clusters", "delivery.payloads"}
+BEHIND_THE_WALL = {
+    "ml.identity_verdicts",
+    "ml.identity_clusters",
+    "ml.identity_moves",
+    "delivery.payloads",
+}
 OPEN = ("marts", "features", "ml", "activation", "delivery")
 CLOSED = ("raw", "staging", "identity")
 RAW_TABLES = {
