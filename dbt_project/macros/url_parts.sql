@@ -14,15 +14,35 @@
     ), '?', 1), '#', 1), ':', 1), '')
 {%- endmacro %}
 
+{#- A value as people wrote it: of the escapes, those that stand for one printable character. -#}
 {% macro url_query_value(url, key) -%}
-    substring({{ url }} from '[?&]{{ key }}=([^&#]*)')
+    {%- set value = "substring(" ~ url ~ " from '[?&]" ~ key ~ "=([^&#]*)')" -%}
+    {%- set escapes = [
+        ('20', ' '), ('2B', '+'), ('2b', '+'), ('7C', '|'), ('7c', '|'), ('2F', '/'), ('2f', '/'),
+        ('3A', ':'), ('3a', ':'), ('2D', '-'), ('2d', '-'), ('5F', '_'), ('5f', '_'), ('40', '@'),
+        ('26', '&'), ('25', '%')
+    ] -%}
+    {{ "replace(" * escapes | length }}replace({{ value }}, '+', ' ')
+    {%- for escape, character in escapes %}, '%{{ escape }}', '{{ character }}'){% endfor %}
 {%- endmacro %}
 
-{#- The click ids that ad platforms add to the addresses they send people to. -#}
+{#-
+    The click ids that ad platforms add to the addresses they send people to: Google's three,
+    Meta's, TikTok's, Microsoft's and LinkedIn's. An empty one says nothing.
+-#}
 {% macro url_click_id_type(url) -%}
-    substring({{ url }} from '[?&](gclid|gbraid|wbraid|fbclid|ttclid|msclkid)=')
+    substring({{ url }} from '[?&](gclid|gbraid|wbraid|fbclid|ttclid|msclkid|li_fat_id)=[^&#]')
 {%- endmacro %}
 
 {% macro url_click_id(url) -%}
-    substring({{ url }} from '[?&](?:gclid|gbraid|wbraid|fbclid|ttclid|msclkid)=([^&#]+)')
+    substring({{ url }}
+        from '[?&](?:gclid|gbraid|wbraid|fbclid|ttclid|msclkid|li_fat_id)=([^&#]+)')
+{%- endmacro %}
+
+{#- What goes beyond the wall: a part of a path that is somebody's mail address loses itself. -#}
+{% macro without_addresses(path) -%}
+    case
+        when {{ path }} ~ '@|%40' then regexp_replace({{ path }}, '[^/]*(@|%40)[^/]*', '*', 'g')
+        else {{ path }}
+    end
 {%- endmacro %}

@@ -17,7 +17,7 @@ from warehouse import Warehouse
 # What tells how a row came to be, not what it says.
 BOOKKEEPING = {"batch_id", "written_as_of"}
 # A log of what was published, which a rebuild must not rewrite; and rows that keep old windows.
-MEMORY = {"int_order_days_published", "restatements", "int_person_features_built"}
+MEMORY = {"int_days_published", "restatements", "int_person_features_built"}
 DAYS = 12
 BUILT_ON = (4, 5, 5.5, 9, 12)
 

@@ -13,6 +13,18 @@ workspace as (
     select * from {{ ref('stg_raw__workspace') }}
 ),
 
+-- What a runaway session holds nobody did.
+runaways as (
+    select
+        opened.person_id,
+        opened.started_at,
+        opened.ended_at
+    from touched
+    inner join {{ ref('int_sessions_opened') }} as opened
+        on touched.person_id = opened.person_id
+    where opened.kind = 'runaway'
+),
+
 -- Orders come from their own table: those of invoices have no event, and amounts are in one
 -- currency there. Pages, and the noise of delivery, say nothing about a person.
 events as (
@@ -33,6 +45,13 @@ events as (
             'page_viewed', 'screen_viewed', 'identified', 'aliased', 'order_completed',
             'order_refunded', 'email_processed', 'email_deferred', 'sms_sent'
         )
+        and not exists (
+            select 1
+            from runaways
+            where resolved.person_id = runaways.person_id
+                and resolved.is_visit
+                and resolved.occurred_at between runaways.started_at and runaways.ended_at
+        )
 ),
 
 orders as (
@@ -41,8 +60,10 @@ orders as (
         orders.ordered_at as occurred_at,
         case orders.kind when 'sale' then 'order_completed' else 'order_refunded' end as type,
         case orders.kind when 'sale' then 'Ordered' else 'Returned' end
-        || ' ' || orders.item_count::bigint || ' items for '
-        || round(abs(orders.net_revenue_amount), 2) || ' ' || workspace.currency as summary,
+        || ' ' || orders.item_count::bigint || ' items'
+        || coalesce(
+            ' for ' || round(abs(orders.net_revenue_amount), 2) || ' ' || workspace.currency, ''
+        ) as summary,
         orders.order_id as event_id,
         touched.batch_id
     from touched

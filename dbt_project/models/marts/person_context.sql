@@ -1,23 +1,35 @@
 {{ config(materialized='view') }}
+{#- Every part is grouped by person_id, so that the condition on it reaches every index. -#}
 
 with stats as (
     select * from {{ ref('person_stats') }}
 ),
 
-stages as (
-    select * from {{ ref('lifecycle_stages') }}
-),
-
-profiles as (
-    select * from {{ ref('profiles') }}
+identifiers as (
+    select
+        kinds.person_id,
+        jsonb_object_agg(kinds.identifier_type, kinds.identifier_count) as counts
+    from (
+        select
+            person_id,
+            identifier_type,
+            count(*) as identifier_count
+        from {{ ref('person_identifiers') }}
+        group by person_id, identifier_type
+    ) as kinds
+    group by kinds.person_id
 ),
 
 consents as (
     select
         person_id,
-        jsonb_agg(distinct channel order by channel) as channels
+        jsonb_agg(
+            jsonb_build_object(
+                'channel', channel, 'scope', scope, 'status', status, 'since', recorded_at
+            )
+            order by channel, scope, recorded_at, status
+        ) as items
     from {{ ref('consents') }}
-    where scope = 'marketing' and status = 'granted'
     group by person_id
 ),
 
@@ -32,12 +44,29 @@ chronology as (
     group by person_id
 ),
 
-churn as (
-    select * from {{ ref('stg_ml__churn_scores') }}
+-- What went into the cart and did not come out again, in the days that a cart lives.
+carts as (
+    select
+        person_id,
+        jsonb_agg(
+            jsonb_build_object('product', product_id, 'at', occurred_at)
+            order by occurred_at desc, product_id
+        ) as items
+    from {{ ref('int_carts_filled') }}
+    group by person_id
 ),
 
-lifetime as (
-    select * from {{ ref('stg_ml__lifetime_values') }}
+messages as (
+    select
+        person_id,
+        jsonb_agg(
+            jsonb_build_object(
+                'at', happens_at, 'channel', channel, 'program', program, 'status', status
+            )
+            order by recency
+        ) as items
+    from {{ ref('int_messages_recent') }}
+    group by person_id
 ),
 
 personas as (
@@ -59,23 +88,35 @@ select
         'country', profiles.country,
         'locale', profiles.locale,
         'time_zone', profiles.time_zone,
-        'may_be_written_to_by', consents.channels,
+        'identifiers', identifiers.counts,
         'first_seen', stats.first_seen_at,
         'last_seen', stats.last_seen_at,
         'orders', stats.order_count,
         'net_revenue', round(stats.net_revenue_amount, 2),
         'last_order', stats.last_order_at,
+        'orders_in_30_days', stats.orders_30d_count,
         'sessions_in_30_days', stats.sessions_30d_count,
-        'engagement', round(stats.engagement_score::numeric, 3),
-        'churn_probability', round(churn.churn_probability::numeric, 3),
-        'expected_revenue', round(lifetime.expected_revenue_amount::numeric, 2),
+        'scores', jsonb_build_object(
+            'engagement', round(stats.engagement_score::numeric, 3),
+            'recency', stats.recency_score,
+            'frequency', stats.frequency_score,
+            'monetary', stats.monetary_score,
+            'churn_probability', round(churn.churn_probability::numeric, 3),
+            'expected_revenue', round(lifetime.expected_revenue_amount::numeric, 2)
+        ),
+        'consents', consents.items,
+        'open_cart', carts.items,
+        'messages', messages.items,
         'latest', chronology.items
     )) as context
 from stats
-left join stages on stats.person_id = stages.person_id
-left join profiles on stats.person_id = profiles.person_id
+left join {{ ref('lifecycle_stages') }} as stages on stats.person_id = stages.person_id
+left join {{ ref('profiles') }} as profiles on stats.person_id = profiles.person_id
+left join identifiers on stats.person_id = identifiers.person_id
 left join consents on stats.person_id = consents.person_id
+left join carts on stats.person_id = carts.person_id
+left join messages on stats.person_id = messages.person_id
 left join chronology on stats.person_id = chronology.person_id
-left join churn on stats.person_id = churn.person_id
-left join lifetime on stats.person_id = lifetime.person_id
+left join {{ ref('stg_ml__churn_scores') }} as churn on stats.person_id = churn.person_id
+left join {{ ref('stg_ml__lifetime_values') }} as lifetime on stats.person_id = lifetime.person_id
 left join personas on stats.person_id = personas.person_id

@@ -1,7 +1,11 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='replace_touched_persons',
-    indexes=[{'columns': ['person_id', 'date'], 'unique': true}, {'columns': ['batch_id']}],
+    indexes=[
+        {'columns': ['person_id', 'date'], 'unique': true},
+        {'columns': ['batch_id']},
+        {'columns': ['date']},
+    ],
     post_hook="{{ distributed_by('person_id') }}",
 ) }}
 {%- set event_counts = {
@@ -31,6 +35,18 @@ orders as (
     inner join {{ ref('orders') }} as orders on touched.person_id = orders.person_id
 ),
 
+-- What a runaway session holds nobody did.
+runaways as (
+    select
+        opened.person_id,
+        opened.started_at,
+        opened.ended_at
+    from touched
+    inner join {{ ref('int_sessions_opened') }} as opened
+        on touched.person_id = opened.person_id
+    where opened.kind = 'runaway'
+),
+
 event_facts as (
     select
         resolved.person_id,
@@ -42,7 +58,15 @@ event_facts as (
     from touched
     inner join {{ ref('int_events_resolved') }} as resolved
         on touched.person_id = resolved.person_id
-    where not resolved.is_bot
+    where
+        not resolved.is_bot
+        and not exists (
+            select 1
+            from runaways
+            where resolved.person_id = runaways.person_id
+                and resolved.is_visit
+                and resolved.occurred_at between runaways.started_at and runaways.ended_at
+        )
 ),
 
 session_facts as (
@@ -113,10 +137,11 @@ select
     count(*) filter (where fact = 'session') as session_count,
     count(*) filter (where fact = 'order') as order_count,
     count(*) filter (where fact = 'product') as new_product_count,
-    sum(revenue_amount) as revenue_amount,
-    sum(refund_amount) as refund_amount,
-    sum(revenue_amount) - sum(refund_amount) as net_revenue_amount,
-    sum(discount_amount) as discount_amount,
+    -- an order whose currency has no rate yet counts, without its amounts
+    coalesce(sum(revenue_amount), 0) as revenue_amount,
+    coalesce(sum(refund_amount), 0) as refund_amount,
+    coalesce(sum(revenue_amount), 0) - coalesce(sum(refund_amount), 0) as net_revenue_amount,
+    coalesce(sum(discount_amount), 0) as discount_amount,
     min(moment) filter (where fact in ('event', 'order')) as first_active_at,
     max(moment) filter (where fact in ('event', 'order')) as last_active_at,
     min(moment) filter (where fact = 'order') as first_order_at,

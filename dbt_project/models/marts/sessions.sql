@@ -27,6 +27,7 @@ opened as (
     from touched
     inner join {{ ref('int_sessions_opened') }} as opened
         on touched.person_id = opened.person_id
+    where opened.kind = 'person'
 ),
 
 -- Visits arrive in few ways, so each way is judged once.

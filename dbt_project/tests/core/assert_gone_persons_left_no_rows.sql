@@ -1,17 +1,25 @@
 -- A person absorbed in a merge who keeps rows is counted twice, and may be written to twice.
-with persons as (
-    select * from {{ ref('persons') }}
-),
-
-rows_of_persons as (
-    select distinct person_id from {{ ref('person_days') }}
-    union
-    select distinct person_id from {{ ref('person_chronology') }}
-    union
-    select distinct person_id from {{ ref('send_time_responses') }}
+with gone as (
+    select touched.person_id
+    from ({{ persons_of_today() }}) as touched
+    left join {{ ref('persons') }} as persons on touched.person_id = persons.person_id
+    where persons.person_id is null
 )
 
-select rows_of_persons.person_id
-from rows_of_persons
-left join persons on rows_of_persons.person_id = persons.person_id
-where persons.person_id is null
+{% for model in [
+    'person_days', 'person_chronology', 'sessions', 'send_time_responses',
+    'int_person_days_accumulated'
+] -%}
+select
+    '{{ model }}' as model,
+    gone.person_id
+from gone
+where exists (
+        select 1
+        from {{ ref(model) }} as rows_of_persons
+        where rows_of_persons.person_id = gone.person_id
+    )
+{% if not loop.last -%}
+union all
+{% endif %}
+{%- endfor -%}
