@@ -69,7 +69,13 @@ def _somebody(warehouse: Warehouse) -> str:
 
 def _must_have(name: str) -> bool:
     """Twelve days are too few for a label, and nobody proposes links or merges here."""
-    empty = {"identity.link_proposals", "identity.merges", "features.churn_labels"}
+    empty = {
+        "identity.link_proposals",
+        "identity.merges",
+        "features.churn_labels",
+        "marts.int_ad_spend_converted",
+        "marts.int_program_lifts_estimated",
+    }
     return name not in empty
 
 

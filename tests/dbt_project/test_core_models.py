@@ -68,7 +68,7 @@ def _assert_sessions_equal_a_loop_over_events(warehouse: Warehouse) -> None:
     assert sorted(found) == expected
     assert any(count > 1 for *_, count in expected), "no visit has two events: nothing was tested"
     channels = {r["channel"] for r in warehouse.rows("select channel from marts.sessions")}
-    assert {"paid_search", "organic_search", "direct", "other"} <= channels
+    assert {"paid_search", "organic_search", "direct", "organic_social"} <= channels
 
 
 def _visits(events: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -2,7 +2,13 @@
     materialized='incremental',
     incremental_strategy='delete+insert',
     unique_key='order_id',
-    indexes=[{'columns': ['order_id'], 'unique': true}, {'columns': ['set_id']}],
+    indexes=[
+        {'columns': ['order_id'], 'unique': true},
+        {'columns': ['set_id']},
+        {'columns': ['batch_id']},
+        {'columns': ['ordered_at']},
+        {'columns': ['ordered_date']},
+    ],
     post_hook="{{ distributed_by('order_id') }}",
 ) }}
 

@@ -51,12 +51,20 @@ landed as (
     where orders.batch_id > {{ batch }}
     union all
     select
-        days.date,
-        case when merges.undone_at is null then 'merge' else 'split' end
-    from {{ source('identity', 'merges') }} as merges
-    inner join {{ ref('person_days') }} as days
-        on days.person_id in (merges.survivor_person_id, merges.absorbed_person_id)
-    where coalesce(merges.undone_at, merges.merged_at) > {{ published_before }}
+        of_persons.date,
+        case when absorbed.undone_at is null then 'merge' else 'split' end
+    from {{ source('identity', 'merges') }} as absorbed
+    inner join {{ ref('person_days') }} as of_persons
+        on of_persons.person_id in (absorbed.survivor_person_id, absorbed.absorbed_person_id)
+    where coalesce(absorbed.undone_at, absorbed.merged_at) > {{ published_before }}
+),
+
+seen as (
+    select
+        landed.date,
+        array_agg(distinct landed.fact) as facts
+    from landed
+    group by landed.date
 ),
 
 changed as (
@@ -78,18 +86,12 @@ changed as (
 explained as (
     select
         changed.*,
-        facts.seen,
+        seen.facts,
         bool_or(changed.column_name = 'order_count') over (
             partition by changed.table_name, changed.date
         ) as is_counted_anew
     from changed
-    left join (
-        select
-            landed.date,
-            array_agg(distinct landed.fact) as seen
-        from landed
-        group by landed.date
-    ) as facts on changed.date = facts.date
+    left join seen on changed.date = seen.date
 )
 
 select
@@ -102,14 +104,14 @@ select
     case
         when explained.value_before is null and explained.date > {{ last_date }}::date then null
         when explained.column_name = 'spend_amount' then 'spend_restated'
-        when 'order' = any(explained.seen) then 'landed_late'
-        when explained.table_name = 'orders' and 'refund' = any(explained.seen) then 'refund'
+        when 'order' = any(explained.facts) then 'landed_late'
+        when explained.table_name = 'orders' and 'refund' = any(explained.facts) then 'refund'
         when explained.table_name = 'orders' and explained.is_counted_anew then 'duplicate_removed'
         when explained.table_name = 'orders' then 'currency_rate_changed'
-        when 'event' = any(explained.seen) then 'landed_late'
-        when 'refund' = any(explained.seen) then 'refund'
-        when 'merge' = any(explained.seen) then 'person_merged'
-        when 'split' = any(explained.seen) then 'person_split'
+        when 'event' = any(explained.facts) then 'landed_late'
+        when 'refund' = any(explained.facts) then 'refund'
+        when 'merge' = any(explained.facts) then 'person_merged'
+        when 'split' = any(explained.facts) then 'person_split'
         when explained.column_name = 'attributed_revenue_amount' then 'path_changed'
         else 'recounted'
     end as cause,
