@@ -56,19 +56,32 @@ class Rehearsed:
             raise Refusal(f"the truth has no {name}")
         return pa.concat_tables([pq.read_table(path) for path in paths], promote_options="default")
 
+    @property
+    def landing(self) -> Path:
+        """The files that the market landed."""
+        return self.folder.parent / "landing"
+
     @cached_property
     def owners(self) -> dict[tuple[str, str], int]:
         """True owner of each identifier that has exactly one and could be linked by now."""
+        found = self._owners("linked_at <= $until", until=self.as_of.timestamp())
+        return {key: owner for key, owner in found.items() if owner is not None}
+
+    @cached_property
+    def all_owners(self) -> dict[tuple[str, str], int | None]:
+        """True owner of each identifier, linked or not; None where several people use it."""
+        return self._owners("true")
+
+    def _owners(self, condition: str, **parameters: float) -> dict[tuple[str, str], int | None]:
         table = self.truth("identifiers").select(list(IDENTIFIER_COLUMNS))
-        query = """
-            select identifier_type, lower(trim(identifier_value)) as value, min(person) as owner
-            from identifiers where linked_at <= $until group by 1, 2
-            having count(distinct person) = 1
+        query = f"""
+            select identifier_type, lower(trim(identifier_value)) as value,
+                case when count(distinct person) = 1 then min(person) end as owner
+            from identifiers where {condition} group by 1, 2 order by 1, 2
         """
         with duckdb.connect(config={"threads": 1}) as connection:
             connection.register("identifiers", table)
-            until = {"until": self.as_of.timestamp()}
-            rows = connection.sql(query, params=until).fetchall()
+            rows = connection.sql(query, params=parameters).fetchall()
         return {(kind, value): owner for kind, value, owner in rows}
 
     @cached_property

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from activations import programs
-from sandbox import measures
+from sandbox import measures, sightings
 from sandbox.market import effects, zones
 from sandbox.rehearsed import Refusal, Rehearsed, Row
 from warehouse import Warehouse
@@ -90,15 +90,23 @@ def _rounded(value: Any) -> Any:
 def identity(rehearsed: Rehearsed) -> tuple[float | None, float | None, int]:
     """Return pairwise precision and recall over observed identifiers, and broken uniqueness.
 
-    Identifiers of several true owners (shared mailboxes, tablets, kiosks) have no right answer
-    and are left out; cookies that never met a log-in cannot be linked and are left out too.
+    Identifiers of several people (a family's mailbox, a shop's tablet, a recycled number) have no
+    right answer, placeholders no owner: both are left out, and so is what nothing but an
+    identifier of several people speaks for. Precision: of the pairs with one person_id, those of
+    one owner. Recall: of the pairs that the landed files connect through the owner's own
+    identifiers (`sightings.connected`), those with one person_id.
     A violation is a person with two user ids, or an identifier of two persons.
     """
-    scored = [(row[0], rehearsed.owners.get((row[1], row[2]))) for row in rehearsed.resolved]
-    known = [(found, owner) for found, owner in scored if owner is not None]
-    if not known:
+    person_of = {(kind, value): person for person, kind, value in rehearsed.resolved}
+    seen = sightings.connected(rehearsed.landing, rehearsed.all_owners).to_pylist()
+    found = [person_of.get((row["identifier_type"], row["identifier_value"])) for row in seen]
+    fair = [(person, row["owner"]) for person, row in zip(found, seen, strict=True)
+            if person is not None and row["is_fair"]]  # fmt: skip
+    if not fair:
         raise Refusal("no resolved identifier is known to the truth")
-    precision, recall = measures.pairwise([row[0] for row in known], [row[1] for row in known])
+    precision = measures.pairwise([row[0] for row in fair], [row[1] for row in fair])[0]
+    placed = [person or f"nobody {number}" for number, person in enumerate(found)]
+    recall = measures.pairwise(placed, [row["component"] for row in seen])[1]
     users = Counter(person for person, kind, _ in rehearsed.resolved if kind == "user_id")
     holders = Counter((kind, value) for _, kind, value in rehearsed.resolved)
     violations = sum(count > 1 for count in users.values())

@@ -2,7 +2,8 @@
 
 Belongs here: the strings a source would know a person by, and the ways in which they lie (typos,
 shared mailboxes, recycled phone numbers, double cards). Does not belong here: when they become
-visible (`sessions`, `crm`). All names and addresses are invented; domains are reserved ones.
+visible (`sessions`, `crm`), values that are nobody's (`faults`). All names and addresses are
+invented; domains are reserved ones.
 """
 
 from datetime import date, timedelta
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from sandbox.market import zones
+from sandbox.market import faults, zones
 from sandbox.market.draws import generator, token
 from sandbox.market.population import People
 
@@ -53,20 +54,24 @@ def issue(seed: int, first_row: int, people: People, settled: list[Card]) -> lis
     rng = generator(seed, "cards", int(first_row))
     chances = rng.random((count, 8))
     picks = rng.integers(0, 2**31, (count, 8))
+    slips, spread = rng.random((count, 4)), rng.integers(0, 2**31, (count, 2))
     cards: list[Card] = []
     for index in range(count):
         row = first_row + index
         place = zones.PLACES[int(people["place"][index])]
         card = _card(seed, row, place, chances[index], picks[index])
+        card = faults.misfiled(card, row, slips[index], spread[index])
         partner = int(people["household"][index])
         if partner >= 0:
             home = settled[partner] if partner < first_row else cards[partner - first_row]
             card = _moved_in(card, home, shares_mail=chances[index, 0] < 0.45)
-        if settled and chances[index, 1] < 0.004:
-            card["phone"] = settled[int(picks[index, 0]) % len(settled)]["phone"]
-        if chances[index, 2] > 0.9993:
-            card["email"] = "test@example.com"  # staff trying the shop out
-        cards.append(_filed(card, chances[index], picks[index]))
+        if row and chances[index, 1] < 0.02:
+            former = int(picks[index, 0]) % row
+            before = settled[former] if former < first_row else cards[former - first_row]
+            # Numbers are given out again in their own country.
+            if before["country"] == card["country"]:
+                card["phone"] = before["phone"]
+        cards.append(_filed(card, chances[index], picks[index], slips[index]))
     return cards
 
 
@@ -103,23 +108,26 @@ def _moved_in(card: Card, partner: Card, shares_mail: bool) -> Card:
     return card | home | ({"email": partner["email"]} if shares_mail else {})
 
 
-def _filed(card: Card, chances: np.ndarray, picks: np.ndarray) -> Card:
-    """Return the card as the CRM files it: mostly right, 2 % with a typo, 2 % twice."""
+def _filed(card: Card, chances: np.ndarray, picks: np.ndarray, slips: np.ndarray) -> Card:
+    """Return the card as forms and the CRM have it: slips in some, 2 % twice, 6 % late.
+
+    A late card may carry the other address, and so join what had looked like two people.
+    """
     crm_email, crm_phone = card["email"], card["phone"]
-    if chances[5] < 0.02:
-        crm_email = _mistyped(crm_email, int(picks[3]))
+    late_days = faults.late_card_days(slips, bool(card["email_alt"]))
+    if late_days and card["email_alt"]:
+        crm_email = card["email_alt"]
+    elif chances[5] < 0.02:
+        crm_email = faults.mistyped(crm_email, int(picks[3]))
     if crm_phone and chances[6] < 0.015:
         crm_phone = crm_phone[:-2] + crm_phone[-1] + crm_phone[-2]
-    second = f"{card['contact_id']}-2" if chances[7] < 0.02 else None
-    return card | {"crm_email": crm_email, "crm_phone": crm_phone, "second_contact_id": second}
-
-
-def _mistyped(email: str, pick: int) -> str:
-    local, domain = email.split("@")
-    position = 1 + pick % (len(local) - 2)
-    swapped = local[:position] + local[position + 1] + local[position] + local[position + 2 :]
-    doubled = local[:position] + local[position] + local[position:]
-    return f"{swapped if swapped != local else doubled}@{domain}"
+    return card | {
+        "crm_email": crm_email,
+        "crm_phone": crm_phone,
+        "form_email": faults.mistyped(card["email"], int(picks[6])) if slips[2] < 0.03 else None,
+        "card_days": late_days,
+        "second_contact_id": f"{card['contact_id']}-2" if chances[7] < 0.02 else None,
+    }
 
 
 def as_written(address: str, pick: int) -> str:

@@ -60,8 +60,9 @@ def recorded_until(rows: list[Row], column: str, until: float) -> tuple[list[Row
 def contact_rows(world: World, signups: Iterable[tuple[int, float]]) -> list[Row]:
     """Return the CRM cards of people who signed up, (row, seconds) each, some twice."""
     rows = []
-    for person, at in signups:
+    for person, signed_up_at in signups:
         card = world.cards[person]
+        at = signed_up_at + card["card_days"] * 86_400.0
         rows.append(_contact(card, card["contact_id"], at + 600.0, person))
         if card["second_contact_id"]:
             second = _contact(card, card["second_contact_id"], at + 5 * 86_400.0, person)
@@ -71,14 +72,14 @@ def contact_rows(world: World, signups: Iterable[tuple[int, float]]) -> list[Row
 
 def _contact(card: Card, contact_id: str, at: float, person: int) -> Row:
     copied = {name: card[name] or "" for name in CONTACT_COLUMNS if name in card}
-    # One card in eight does not know the shop's own id.
-    known = person % 8 != 3
+    # One card in eight does not know the shop's own id; half of those say so with a word.
+    unknown = "null" if person % 16 == 3 else ""
     return copied | {
         "contact_id": contact_id,
         "email": as_written(card["crm_email"], person),
         "phone": _as_typed(card["crm_phone"], person),
         "updated_at": iso(at),
-        "user_id": card["user_id"] if known else "",
+        "user_id": card["user_id"] if person % 8 != 3 else unknown,
     }
 
 

@@ -24,6 +24,7 @@ PURPOSES: Final = (
     "goods",
     "bots",
     "companion",
+    "faults",
 )
 # SeedSequence takes no negative keys; the first residents are born on day -1.
 DAY_OFFSET: Final = 100_000

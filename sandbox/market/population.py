@@ -16,6 +16,9 @@ from sandbox.market.draws import choices
 
 People = dict[str, np.ndarray]
 
+# Visitors above this number look without ever signing up; below it they are rows of `people`.
+LOOKER: Final = 10**9
+
 CATEGORIES: Final = (
     "kitchen", "garden", "candles", "stationery", "toys", "textiles", "lighting", "jewellery",
 )  # fmt: skip

@@ -13,10 +13,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from sandbox.market import ads, goods, zones
+from sandbox.market import ads, faults, goods, zones
 from sandbox.market.cards import Card, as_written
 from sandbox.market.draws import token
-from sandbox.market.sessions import NOBODY, Told
+from sandbox.market.faults import NULL_USER, ZERO_COOKIE, ZERO_DEVICE
+from sandbox.market.sessions import FORMS, GUEST, NOBODY, SIGN_UP, Told
 from sandbox.market.world import EMAIL_SOURCE, FIRST_CAMPAIGN_SOURCE, SMS_SOURCE, Columns, World
 
 SITE: Final = "https://shop.example.com"
@@ -62,10 +63,10 @@ select
     || case when kind in (0, 2, 3, 4) then '' else ',"event":"' || name || '"' end
     || case when kind in (0, 4) then ',"name":"' || title || '"' else '' end
     || case when cookie < 0 then ''
-        else ',"anonymousId":"' || md5($seed || 'c' || cookie)::uuid::varchar || '"' end
+        else ',"anonymousId":"' || cookie_id || '"' end
     || coalesce(',"userId":"' || user_id || '"', '')
     || case when kind = 3
-        then ',"previousId":"' || md5($seed || 'c' || cookie)::uuid::varchar || '"' else '' end
+        then ',"previousId":"' || cookie_id || '"' else '' end
     || ',"channel":"' || case when kind >= 9 then 'server' when app then 'mobile' else 'web' end
     || '"' || case when kind = 2 then ',"traits":{' || traits || '}' else '' end
     || case when kind in (2, 3) then ''
@@ -79,20 +80,33 @@ select
         || '","ip":"' || ip || (1 + abs(cookie // 4096) % 253) || '",' || place
         || coalesce(',"campaign":' || campaign, '')
         || case when device >= 0 then ',"device":{"id":"'
-            || upper(md5($seed || 'd' || device)::uuid::varchar) || '","type":"mobile"}'
+            || case when device = $zero_device then $zeros
+                else upper(md5($seed || 'd' || device)::uuid::varchar) end
+            || '","type":"mobile"}'
             else '' end
         end || '},"timestamp":"' || strftime(epoch_ms(at_ms), $stamp)
     || '","sentAt":"' || strftime(epoch_ms(received_ms - 120), $stamp)
     || '","receivedAt":"' || strftime(epoch_ms(received_ms), $stamp) || '"}' || chr(10)
     as line
-from events
+from (
+    select *, case when cookie = $zero_cookie then $zeros
+        else md5($seed || 'c' || cookie)::uuid::varchar end as cookie_id
+    from events
+)
 """
 
 
 def lines_of(connection: duckdb.DuckDBPyConnection, world: World, table: pa.Table) -> pa.Table:
     """Return (received_ms, line ending in a line feed) for each row made by `readable`."""
     connection.register("events", table)
-    parameters = {"seed": f"{world.seed}|", "site": SITE, "stamp": STAMP}
+    parameters = {
+        "seed": f"{world.seed}|",
+        "site": SITE,
+        "stamp": STAMP,
+        "zeros": faults.ZEROS,
+        "zero_cookie": ZERO_COOKIE,
+        "zero_device": ZERO_DEVICE,
+    }
     return connection.sql(LINES_SQL, params=parameters).to_arrow_table()
 
 
@@ -120,9 +134,12 @@ def readable(world: World, told: Told, events: Columns) -> pa.Table:
             "name": _words(kind, NAMES),
             "path": _words(page, paths),
             "title": _words(page, titles),
-            "user_id": _named(events["user"], lambda row: world.cards[row]["user_id"]),
+            "user_id": _named(
+                events["user"],
+                lambda row: "null" if row == NULL_USER else world.cards[row]["user_id"],
+            ),
             "traits": _named(
-                events["traits"], lambda code: _traits(world.cards[code // 2], code % 2 == 1)
+                events["traits"], lambda code: _traits(world.cards[code // FORMS], code % FORMS)
             ),
             "property": _words(events["property"], _products(world) + told.texts),
             "agent": _words(np.maximum(agent, 0), AGENTS),
@@ -163,11 +180,15 @@ def _products(world: World) -> list[str]:
     ]
 
 
-def _traits(card: Card, guest: bool) -> str:
+def _traits(card: Card, form: int) -> str:
     """Return what a form tells: everything at a sign-up, an e-mail address from a guest."""
-    email = card["email_alt"] or card["email"] if guest else card["email"]
+    email = card["email"]
+    if form == SIGN_UP:
+        email = card["form_email"] or email
+    elif form == GUEST:
+        email = card["email_alt"] or card["form_email"] or email
     told = {"email": as_written(email, int(card["contact_id"][1:]))}
-    if not guest:
+    if form != GUEST:
         told |= {"first_name": card["first_name"], "last_name": card["last_name"]}
         if card["phone"]:
             told["phone"] = card["phone"]

@@ -9,17 +9,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from sandbox.market import goods, orders, zones
+from sandbox.market import faults, goods, orders, zones
 from sandbox.market.draws import generator
+from sandbox.market.faults import EPOCHS, NULL_USER, ZERO_COOKIE, ZERO_DEVICE
 from sandbox.market.world import BROWSE, BUY, CART, LOOKER, TICKET, Columns, World, empty, stacked
 
 PAGE, SIGNED_UP, IDENTIFY, ALIAS, LIST, VIEWED, ADDED, CHECKOUT, ORDER, REFUNDED, TICKETED = range(
     11
 )
 BLOCKS: Final = (PAGE, SIGNED_UP, IDENTIFY, ALIAS, LIST, VIEWED, ADDED, CHECKOUT, ORDER)
-EPOCHS: Final = 4096
-KIOSK_COOKIE: Final = 9 * LOOKER * EPOCHS
 NOBODY: Final = -1
+# What a form is told: the account's own data, a guest's address, the first try at a sign-up.
+ACCOUNT, GUEST, SIGN_UP = range(3)
+FORMS: Final = 4
 
 EVENT_TYPES: Final[dict[str, str]] = {
     "at": "f8", "received": "f8", "key": "i8", "kind": "i1", "cookie": "i8", "device": "i8",
@@ -53,6 +55,7 @@ def tell_day(world: World, day: int, visits: Columns, told: Told) -> None:
     """Add a day's visits, refunds and tickets to `told`; updates what people remember."""
     rng = generator(world.seed, "sessions", day)
     seen = visits | _recognise(world, day, visits, rng)
+    seen |= _misread(seen, generator(world.seed, "faults", day + 50_000))
     product, quantity = orders.shelves(world, day, seen)
     counts, items = _plan(seen, rng)
     kinds, visit, at = _unfold(seen, counts, rng)
@@ -91,38 +94,73 @@ def _recognise(
     signs_up = is_person & ~known & first & due
     visits["intent"][(visits["intent"] == BUY) & ~known & ~signs_up] = CART
     app = is_person & (slot == 1) & people["has_app"][person]
-    # Some browsers drop cookies within weeks, the others nearly never; apps keep theirs.
-    reset = draw[:, 0] < np.where(people["resets_cookies"][person, slot], 0.07, 0.006)
-    reset &= is_person & ~app
-    people["cookie_epochs"][person[reset], slot[reset]] += 1
-    people["cookie_known"][person[reset], slot[reset]] = False
-    shared = is_person & (slot == 2) & people["shares_device"][person]
-    owner = np.where(shared, people["household"][person], person)
-    cookie = np.where(
-        is_person,
-        (owner * 4 + slot) * EPOCHS + people["cookie_epochs"][owner, slot],
-        (visitor * 4 + slot) * EPOCHS,
+    in_shop = (signs_up & (draw[:, 1] < faults.SHOP_SIGN_UPS)) | (
+        known & (draw[:, 1] > 1 - faults.SHOP_VISITS)
     )
-    kiosk = signs_up & (draw[:, 1] < 0.012) & ~app
-    cookie = np.where(kiosk, KIOSK_COOKIE, cookie)
-    stays = known & people["cookie_known"][person, slot] & ~kiosk
+    in_shop &= ~app
+    cookie, device = _shown(world, visits, app, draw[:, 0])
+    shop_cookie, shop_device = faults.in_shops(
+        generator(world.seed, "faults", day), visits["place"]
+    )
+    cookie = np.where(in_shop, shop_cookie, cookie)
+    device = np.where(in_shop, shop_device, device)
+    stays = known & people["cookie_known"][person, slot] & ~in_shop
     logged_in = stays & (draw[:, 2] < people["stays_logged_in"][person])
     buys = visits["intent"] == BUY
     guest = buys & known & ~logged_in & (draw[:, 3] < 0.10)
     wants = np.where(buys, 1.0, np.where(visits["intent"] == CART, 0.55, 0.22))
     identifies = signs_up | (known & ~logged_in & ~guest & (draw[:, 3] > 1 - wants))
     tells = identifies | guest
-    people["cookie_known"][person[tells & ~kiosk], slot[tells & ~kiosk]] = True
+    people["cookie_known"][person[tells & ~in_shop], slot[tells & ~in_shop]] = True
     people["signed_up_day"][person[signs_up]] = day
     np.add.at(people["visit_count"], visitor[is_person], 1)
     return {
         "cookie": cookie,
-        "device": np.where(app, visitor * 4 + 1, NOBODY),
+        "device": device,
         "app": app,
         "signs_up": signs_up,
         "identifies": identifies,
         "logged_in": logged_in,
         "guest": guest,
+    }
+
+
+def _shown(
+    world: World, visits: Columns, app: np.ndarray, draw: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cookie and device of each visit; browsers drop cookies now and then."""
+    people = world.people
+    visitor, slot = visits["visitor"], visits["slot"].astype(np.int64)
+    is_person = visitor < LOOKER
+    person = np.where(is_person, visitor, 0)
+    # Some browsers drop cookies within weeks, the others nearly never; apps keep theirs.
+    reset = draw < np.where(people["resets_cookies"][person, slot], 0.07, 0.006)
+    reset &= is_person & ~app
+    people["cookie_epochs"][person[reset], slot[reset]] += 1
+    people["cookie_known"][person[reset], slot[reset]] = False
+    # Telephones are their owners' own; the computer and the tablet are the household's.
+    shared = is_person & (slot != 1) & people["shares_device"][person]
+    owner = np.where(shared, people["household"][person], person)
+    cookie = np.where(
+        is_person,
+        (owner * 4 + slot) * EPOCHS + people["cookie_epochs"][owner, slot],
+        (visitor * 4 + slot) * EPOCHS,
+    )
+    # On a tablet the shop is an app, which shows the tablet, whoever holds it.
+    tablet = is_person & (slot == 2)
+    device = np.where(app, visitor * 4 + 1, np.where(tablet, owner * 4 + 2, NOBODY))
+    return cookie, device
+
+
+def _misread(seen: Columns, rng: np.random.Generator) -> Columns:
+    """Let the tracker fail: zeros for a cookie or a device, the text "null" for a user."""
+    draw = rng.random((len(seen["at"]), 3))
+    zero_cookie = draw[:, 0] < faults.TRACKER_FAULTS
+    zero_device = (draw[:, 1] < 10 * faults.TRACKER_FAULTS) & (seen["device"] >= 0)
+    return {
+        "cookie": np.where(zero_cookie, ZERO_COOKIE, seen["cookie"]),
+        "device": np.where(zero_device, ZERO_DEVICE, seen["device"]),
+        "null_user": draw[:, 2] < faults.TRACKER_FAULTS,
     }
 
 
@@ -175,8 +213,10 @@ def _identified(
     user_known = (seen["logged_in"] | seen["identifies"])[visit] & ~before_login
     guest = seen["guest"][visit] & (kinds == IDENTIFY)
     tells = (kinds == IDENTIFY) | (kinds == SIGNED_UP)
-    user = np.where(user_known, seen["visitor"][visit], NOBODY)
-    traits = np.where(tells, seen["visitor"][visit] * 2 + guest, NOBODY)
+    stranger = np.where(seen["null_user"][visit], NULL_USER, NOBODY)
+    user = np.where(user_known, seen["visitor"][visit], stranger)
+    form = np.where(kinds == SIGNED_UP, SIGN_UP, np.where(guest, GUEST, ACCOUNT))
+    traits = np.where(tells, seen["visitor"][visit] * FORMS + form, NOBODY)
     return {
         "at": at,
         "received": at,

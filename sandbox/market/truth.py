@@ -23,11 +23,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sandbox.market import ads, life, population, zones
+from sandbox.market import ads, faults, life, population, zones
 from sandbox.market.ads import AdDay
 from sandbox.market.crm import Row
 from sandbox.market.rendering import click_id
-from sandbox.market.sessions import KIOSK_COOKIE, Told
+from sandbox.market.sessions import Told
 from sandbox.market.world import (
     EMAIL_SOURCE,
     FIRST_CAMPAIGN_SOURCE,
@@ -129,10 +129,11 @@ def write_identifiers(world: World, folder: Path, period: str, told: Told, event
     seen = pa.table(
         {
             "visitor": events["visitor"][looked],
-            "cookie": np.where(events["cookie"] == KIOSK_COOKIE, -1, events["cookie"])[looked],
-            "device": events["device"][looked],
+            "cookie": _own(events["cookie"], faults.SHOP_COOKIE)[looked],
+            "device": _own(events["device"], faults.SHOP_DEVICE)[looked],
             "moment": events["at"][looked],
-            "told": (events["user"][looked] >= 0) | (events["traits"][looked] >= 0),
+            "told": (_own(events["user"], faults.NULL_USER) >= 0)[looked]
+            | (events["traits"][looked] >= 0),
         }
     )
     with duckdb.connect(config={"threads": 1}) as connection:
@@ -151,6 +152,11 @@ def write_identifiers(world: World, folder: Path, period: str, told: Told, event
     _write(pa.concat_tables(tables), folder, f"identifiers/{period}")
 
 
+def _own(codes: np.ndarray, first_foreign: int) -> np.ndarray:
+    """Return the codes without those of shops' tablets and of nobody."""
+    return np.where(codes >= first_foreign, -1, codes)
+
+
 def write_cards(world: World, folder: Path, period: str, rows: list[tuple[int, float]]) -> None:
     """Write the identifiers that came with sign-ups, (person, seconds) each."""
     found: list[tuple[int, str, str, float]] = []
@@ -163,11 +169,12 @@ def write_cards(world: World, folder: Path, period: str, rows: list[tuple[int, f
             ("email", card["email"]),
             ("email", card["crm_email"]),
             ("email", card["email_alt"]),
+            ("email", card["form_email"]),
             ("phone", card["phone"]),
             ("phone", card["crm_phone"]),
         }
         found += [(person, kind, value, at) for kind, value in sorted(
-            pair for pair in pairs if pair[1])]  # fmt: skip
+            pair for pair in pairs if pair[1] and not faults.names_nobody(*pair))]  # fmt: skip
     if found:
         person_, kind_, value_, at_ = (list(part) for part in zip(*found, strict=True))
         table = pa.table([person_, kind_, value_, at_, at_], names=list(IDENTIFIER_COLUMNS))

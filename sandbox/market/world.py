@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from sandbox.market.ads import Budgets
 from sandbox.market.cards import Card
-from sandbox.market.population import People
+from sandbox.market.population import LOOKER, People
 
 Columns = dict[str, np.ndarray]
 
@@ -42,8 +42,6 @@ CHORE_TYPES: Final[dict[str, str]] = {
 }
 BROWSE, CART, BUY = 0, 1, 2
 REFUND, TICKET = 0, 1
-# Visitors above this number look without ever signing up; below it they are rows of `people`.
-LOOKER: Final = 10**9
 SOURCES: Final = ("direct", "organic_search", "referral", "organic_social", "newsletter")
 FIRST_CAMPAIGN_SOURCE: Final = len(SOURCES)
 EMAIL_SOURCE, SMS_SOURCE = 100, 101

@@ -41,7 +41,7 @@ def home(founded: Path, tmp_path: Path) -> Path:
 def _owned(home: Path) -> list[tuple[int, str, str]]:
     rows = pq.read_table(home / "truth" / "identifiers").to_pylist()
     keys = ("person", "identifier_type", "identifier_value")
-    return sorted({tuple(row[key] for key in keys) for row in rows if row["linked_at"]})
+    return sorted({tuple(row[key] for key in keys) for row in rows})
 
 
 def _identify(warehouse, rows: list[tuple[str, str, str]]) -> None:
