@@ -63,6 +63,16 @@ COVERED = {
         " where platform = split_part(%(part)s, '@', 1)"
         " and as_of = split_part(%(part)s, '@', 2)::timestamptz"
     ),
+    "link_rule": (
+        "select rule_id as key, jsonb_build_array(rule_id, action, left_type, left_value,"
+        " right_type, right_value, created_by, reason)::text as content"
+        " from identity.link_rules where rule_id = %(part)s"
+    ),
+    "merge": (
+        "select merge_id as key, jsonb_build_array(merge_id, survivor_person_id,"
+        " absorbed_person_id, merged_at, undone_at, undone_by)::text as content"
+        " from identity.merges where merge_id = %(part)s"
+    ),
     "conversions": (
         "select conversion_id as key,"
         " jsonb_build_array(conversion_id, platform, event_id)::text as content"

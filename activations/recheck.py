@@ -29,6 +29,13 @@ FACTS = f"""
         messages.person_id as planned_person_id,
         coalesce(latest.status = 'granted', false) as is_granted,
         suppressed.channel is not null as is_suppressed,
+        exists (
+            select 1 from identity.contact_points as points
+            where
+                points.person_id in (merged.survivor, messages.person_id)
+                and points.channel = messages.channel
+                and {consent.HASH} = messages.address_hash
+        ) as is_theirs,
         profiles.time_zone, profiles.country
     from delivery.messages as messages
     inner join delivery.decisions as decisions using (decision_id)
@@ -139,6 +146,9 @@ def _verdict(
         return Verdict(key, "no_consent")
     if row["is_suppressed"]:
         return Verdict(key, "suppressed")
+    if not row["is_theirs"]:
+        # Planned while two persons were taken for one: the address is the other's.
+        return Verdict(key, "not_their_address")
     if any(_is_twin(row, other) for other in heard):
         return Verdict(key, "merged_duplicate")
     if allowed > now:

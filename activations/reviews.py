@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from activations import audit
+from activations import audit, link_proposals
 from activations.keys import stable_id
 from warehouse import Warehouse
 
@@ -46,17 +46,20 @@ def request(
 def open_reviews(warehouse: Warehouse) -> list[dict[str, Any]]:
     """What waits, oldest first: id, kind, subject, since when, and `seen`, the hash to approve.
 
-    `seen` is the content hash of words, of a message's words, or the plan id of a budget.
+    `seen` is the content hash of words, of a message's words, or the plan id of a budget. Two
+    contacts that may be one person are told in `body` by their ids and what speaks for it.
     """
     return warehouse.rows(
         "select review_id, kind, subject_id, requested_at, coalesce(variants.content_hash,"
-        " messages.content_hash, plans.plan_id) as seen, variants.subject, variants.body,"
+        " messages.content_hash, plans.plan_id) as seen, variants.subject,"
+        f" coalesce(variants.body, {link_proposals.TOLD}) as body,"
         " coalesce(variants.program, messages.program) as program"
         " from delivery.reviews"
         " left join delivery.copy_variants as variants on subject_id = variants.variant_id"
         " left join delivery.messages as messages on subject_id = messages.message_key"
         " left join delivery.budget_plans as plans on subject_id = plans.plan_id"
-        " where decided_at is null order by requested_at, review_id"
+        " left join identity.link_proposals as proposals on subject_id = proposals.proposal_id"
+        " where reviews.decided_at is null order by requested_at, review_id"
     )
 
 
@@ -72,8 +75,8 @@ def decide(
     """Approve or reject one review; returns its kind.
 
     An approval of words names the content hash that was read (`seen`); if the words changed
-    since, it is refused. Approving releases the message, the words or the budget; rejecting
-    ends them.
+    since, it is refused. Approving releases the message, the words or the budget, or makes two
+    contacts one person from the next build on; rejecting ends them.
     """
     with warehouse.transaction() as connection:
         row = connection.execute(
@@ -85,7 +88,9 @@ def decide(
             raise ReviewError(f"no review {review_id}; `loopdrive review list` names the open ones")
         if row["decided_at"] is not None:
             raise ReviewError(f"review {review_id} is decided already")
-        _apply(connection, row["kind"], row["subject_id"], decision, decided_by, seen)
+        subject = row["subject_id"]
+        if not link_proposals.decide(connection, subject, decision, decided_by, decided_at):
+            _apply(connection, row["kind"], subject, decision, decided_by, seen)
         connection.execute(
             "update delivery.reviews set decided_at = %s, decided_by = %s, decision = %s,"
             " note = %s where review_id = %s",

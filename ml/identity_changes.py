@@ -15,7 +15,9 @@ from ml.identity_rules import PAIR
 
 IDENTIFIER = ["identifier_type", "identifier_value"]
 # An edge rejected for these reasons links nobody, whatever the rules about persons say.
-NEVER_LINKS = frozenset({"blocked_value", "shared_identifier"})
+NEVER_LINKS = frozenset(
+    {"blocked_value", "shared_identifier", "role_mailbox", "disposable_mailbox"}
+)
 
 Node = tuple[str, str]
 Pair = tuple[Node, Node]

@@ -45,9 +45,9 @@ def settings_of(config: Path | None) -> Settings:
 
 def main() -> None:
     """Entry point: prints one line and exits non-zero for every failure a user can mend."""
-    from dagster_project.cli import inspect, operate, review, run, stages
+    from dagster_project.cli import identity, inspect, operate, review, run, stages
 
-    del inspect, operate, review, run, stages  # imported for the commands they register
+    del identity, inspect, operate, review, run, stages  # imported for the commands they register
     _quiet()
     try:
         app()
@@ -62,20 +62,24 @@ def main() -> None:
 def _expected() -> tuple[type[Exception], ...]:
     """Failures that a user can mend; anything else is ours and keeps its trace."""
     from activations.explain import UnknownPersonError
+    from activations.link_rules import LinkRuleError
     from activations.programs import ProgramError
     from activations.reviews import ReviewError
+    from activations.unmerging import UnmergeError
     from dagster_project.loop import LoopError
     from ingestion import IngestionError
 
     return (
         ConfigError,
         IngestionError,
+        LinkRuleError,
         LoopError,
         MigrationError,
         ProgramError,
         ReviewError,
         ServerError,
         UnknownPersonError,
+        UnmergeError,
         WorkspaceBusyError,
     )
 

@@ -114,6 +114,26 @@ def reviews(console: Console, waiting: Rows) -> None:
     _table(console, "Waiting", waiting)
 
 
+def merges(console: Console, standing: Rows) -> None:
+    """Merges that stand."""
+    if not standing:
+        console.print("no merges stand")
+    _table(console, "Merges", standing)
+
+
+def preview(console: Console, figures: Mapping[str, Any], currency: str) -> None:
+    """What other rules would change; nothing was changed."""
+    rows = [
+        {
+            "what": name.replace("_", " "),
+            "count": f"{value:,.2f} {currency}" if name.startswith("revenue") else f"{value:,}",
+        }
+        for name, value in figures.items()
+    ]
+    _table(console, "Under these rules", rows)
+    console.print("[dim]Nothing was changed.[/dim]")
+
+
 def story(console: Console, told: Story) -> None:
     """One person's story, part by part."""
     console.rule(f"person {told.person_id}")

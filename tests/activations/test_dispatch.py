@@ -431,3 +431,17 @@ def test_a_workspace_that_never_ran_says_so(world: World) -> None:
     world.warehouse.execute("delete from raw.workspace")
     with world.warehouse.transaction() as connection, pytest.raises(LookupError, match="is empty"):
         persons.workspace(connection)
+
+
+def test_a_message_to_an_address_that_became_another_persons_is_skipped(
+    world: World, audience
+) -> None:
+    """A merge undone, or a split: what was planned for one must not reach the other."""
+    planned(world, audience, 2)
+    world.warehouse.execute(
+        "update identity.contact_points set person_id = 'p001' where person_id = 'p000'"
+    )
+    vendor = Vendor()
+    send_due(world.warehouse, MORNING, SENDGRID, vendor)
+    assert len(vendor.keys) == 1
+    assert world.statuses()["p000"] == ("skipped", "not_their_address")

@@ -9,14 +9,21 @@ from pathlib import Path
 import pytest
 import typer
 
-from dagster_project.cli import inspect, operate, review, run, stages
+from dagster_project.cli import identity, inspect, operate, review, run, stages
 from dagster_project.cli.app import app
 from sandbox import scorecard
 from warehouse import Settings, open_warehouse
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "contracts.md"
 SCHEMAS = ("raw", "identity", "marts", "features", "ml", "activation", "delivery")
-FAMILIES = (inspect, operate, review, run, stages)  # imported for the commands they register
+FAMILIES = (
+    identity,
+    inspect,
+    operate,
+    review,
+    run,
+    stages,
+)  # imported for the commands they register
 
 
 @pytest.fixture(scope="module")
