@@ -43,6 +43,18 @@ SUPPRESSED = """
     select channel, address_hash from delivery.suppressions
     where address_hash = any(%(hashes)s) and (since_at <= %(at)s or %(hears_all)s)
 """
+# Topics somebody gave up while they still agree to the channel: the program's own scope.
+TOPICS = """
+    select distinct on (channel, address_hash, scope) channel, address_hash, scope, status
+    from delivery.consent_changes
+    where scope like 'marketing:%%' and address_hash = any(%(hashes)s)
+    order by channel, address_hash, scope, recorded_at desc, status = 'granted'
+"""
+
+
+def topic_scope(program: str) -> str:
+    """The scope of consent that covers one program's messages and no other's."""
+    return f"marketing:{program}"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from jinja2 import StrictUndefined, Template, TemplateError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from activations.programs import Arm
+from activations.tokens import unsubscribe_token
 from warehouse.settings import BrandSettings
 
 LAYOUTS = Path(__file__).parent / "templates"
@@ -68,16 +69,21 @@ class CopyError(ValueError):
     """Words that cannot be rendered; the text names the field, never a person."""
 
 
-def links(brand: BrandSettings, program: str, arm: Arm, message_key: str) -> Links:
-    """The message's links. A text carries a short one, which the gateway follows and counts."""
+def links(brand: BrandSettings, program: str, arm: Arm, message_key: str, link_key: bytes) -> Links:
+    """The message's links. A text carries a short one, which the gateway follows and counts.
+
+    The way out is signed with `link_key`: nobody can make one for another's message.
+    """
     is_short = arm.channel == "sms"
     short = f"{brand.gateway_url}/l/{message_key[:16]}"
-    long = _landing(brand.site_url, program, arm.channel, arm.name)
-    return Links(short if is_short else long, f"{brand.gateway_url}/unsubscribe/{message_key}")
+    long = landing(brand.site_url, program, arm.channel, arm.name)
+    token = unsubscribe_token(link_key, message_key)
+    return Links(short if is_short else long, f"{brand.gateway_url}/unsubscribe/{token}")
 
 
 @lru_cache(maxsize=256)
-def _landing(site_url: str, program: str, channel: str, arm: str) -> str:
+def landing(site_url: str, program: str, channel: str, arm: str) -> str:
+    """Where a message leads, with UTM tags that name its program and arm."""
     tags = {"utm_source": "loopdrive", "utm_medium": channel, "utm_campaign": program}
     return f"{site_url}/?{urlencode(tags | {'utm_content': arm})}"
 
@@ -130,7 +136,7 @@ def lint(subject: str | None, body: str, arm: Arm, program: str, brand: BrandSet
     if unknown := sorted(fields - MERGE_FIELDS):
         return [f"unknown merge field: {name}" for name in unknown]
     longest = Recipient("Maximiliana-Alexandrine", "W" * 60)
-    to = links(brand, program, arm, "0" * 32)
+    to = links(brand, program, arm, "0" * 32, b"any key makes a token of the same length")
     try:
         rendered = render(subject, body, arm, program, longest, brand, to)
     except CopyError as error:

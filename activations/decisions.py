@@ -60,6 +60,7 @@ def record(
     arm_indices: npt.NDArray[np.int64],
     propensities: npt.NDArray[np.float64],
     brand: BrandSettings,
+    link_key: bytes,
     model_versions: Mapping[str, str],
     send_hours: npt.NDArray[np.int64] | None = None,
 ) -> Recorded:
@@ -69,6 +70,7 @@ def record(
     from the policy and count for its group; `send_hours` (n) are local hours of the week 0..167
     with Monday 00:00 = 0, or -1 for as early as allowed. Recording the same day again writes
     nothing; a silence is written only when its reason is new.
+    `link_key` signs the links of messages.
     Raises ChoiceError when the policy left the eligible arms.
     """
     hours = np.full(held.frame.num_rows, -1) if send_hours is None else send_hours
@@ -80,7 +82,7 @@ def record(
         sends = [row for row in rows if row.choice.arm is not None]
         people = messages.people(connection, [row.person_id for row in sends])
         words = variants.library(connection, held.program.program)
-        planned = [_planned(held, row, words, people, brand, hours) for row in rows]
+        planned = [_planned(held, row, words, people, brand, link_key, hours) for row in rows]
         fresh = [row for row in planned if _is_news(held, row)]
         _write(warehouse, connection, held, fresh, model_versions)
     return _summary(fresh)
@@ -120,6 +122,7 @@ def _planned(
     words: variants.Library,
     people: Mapping[str, messages.Person],
     brand: BrandSettings,
+    link_key: bytes,
     hours: npt.NDArray[np.int64],
 ) -> _Row:
     """The row with its message; a silence stays one, and becomes one where no message fits."""
@@ -144,7 +147,8 @@ def _planned(
         address_hash=plan.address_hashes[arm.channel][index],
         needs_review=bool(held.verdicts.needs_review[index, row.choice.arm]),
     )
-    made = messages.compose(held.program, occasion, people[row.person_id], words, brand)
+    person = people[row.person_id]
+    made = messages.compose(held.program, occasion, person, words, brand, link_key)
     if isinstance(made, str):
         return replace(row, choice=Choice(None, None, made, row.choice.propensities))
     return replace(row, message=made)

@@ -93,7 +93,12 @@ def people(connection: Any, person_ids: Sequence[str]) -> dict[str, Person]:
 
 
 def compose(
-    program: Program, occasion: Occasion, person: Person, words: Library, brand: BrandSettings
+    program: Program,
+    occasion: Occasion,
+    person: Person,
+    words: Library,
+    brand: BrandSettings,
+    link_key: bytes,
 ) -> Message | str:
     """The finished message, or the reason for silence where no words or no address fit."""
     arm = occasion.arm
@@ -102,7 +107,7 @@ def compose(
     if address is None:
         return "unreachable"
     variant = words.pick(arm.name, occasion.persona_id, occasion.locale, occasion.decision_id)
-    to = copy.links(brand, program.program, arm, key)
+    to = copy.links(brand, program.program, arm, key, link_key)
     recipient = copy.Recipient(person.first_name, _item(occasion.context), occasion.locale or "en")
     rendered = copy.render(
         variant.subject, variant.body, arm, program.program, recipient, brand, to

@@ -21,13 +21,15 @@ CAPS_LOCK = 0x10095D87
 TWIN_DAYS = 7
 
 FACTS = f"""
-    with latest as ({consent.LATEST}), suppressed as ({consent.SUPPRESSED})
+    with latest as ({consent.LATEST}), suppressed as ({consent.SUPPRESSED}),
+    topics as ({consent.TOPICS})
     select
         messages.message_key, messages.program, messages.channel, messages.send_at,
         messages.expires_at, decisions.step,
         coalesce(merged.survivor, messages.person_id) as person_id,
         messages.person_id as planned_person_id,
-        coalesce(latest.status = 'granted', false) as is_granted,
+        coalesce(latest.status = 'granted', false)
+            and topics.status is distinct from 'revoked' as is_granted,
         suppressed.channel is not null as is_suppressed,
         exists (
             select 1 from identity.contact_points as points
@@ -47,6 +49,11 @@ FACTS = f"""
         on
             messages.channel = suppressed.channel
             and messages.address_hash = suppressed.address_hash
+    left join topics
+        on
+            messages.channel = topics.channel
+            and messages.address_hash = topics.address_hash
+            and topics.scope = 'marketing:' || messages.program
     left join identity.profiles as profiles
         on coalesce(merged.survivor, messages.person_id) = profiles.person_id
     where messages.message_key = any(%(keys)s)

@@ -181,7 +181,8 @@ def _write(
                 else recording.reopen(connection, accepted)
             )
             _load_rows(run, _Batch(batch_id, source, connection, tally), local)
-            if tally.is_mostly_wrong and accepted is None:
+            is_held = tally.is_mostly_wrong and source.options.get("hold") != "never"
+            if is_held and accepted is None:
                 raise _HeldError
             recording.finish(connection, batch_id, tally, _remark(tally), run.now)
     except _HeldError:

@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from ingestion.currencies import CODES
+from warehouse.currencies import CODES
 
 # Half the cores: Postgres takes the others. On two cores one thread needed 2.6 s of processor time
 # for 200,000 events and two needed 4.0 s.

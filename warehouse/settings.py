@@ -18,6 +18,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from warehouse import front
+from warehouse.front import GatewaySettings
+
 CONFIG_NAME = "loopdrive.yml"
 DEFAULT_CONFIG = Path(__file__).parent / "market.yml"
 SOURCE_KINDS = (
@@ -39,6 +42,7 @@ CREDENTIALS = {
     "meta_access_token": "META_ACCESS_TOKEN",
     "google_credentials": "GOOGLE_APPLICATION_CREDENTIALS",
     "openai_api_key": "OPENAI_API_KEY",
+    "sendgrid_webhook_key": "SENDGRID_WEBHOOK_VERIFICATION_KEY",
 }
 
 
@@ -144,6 +148,10 @@ class SecretSettings(_Section):
     meta_access_token: SecretStr | None = None
     google_credentials: SecretStr | None = None
     openai_api_key: SecretStr | None = None
+    sendgrid_webhook_key: SecretStr | None = None
+    write_keys: tuple[SecretStr, ...] = ()
+    api_keys: tuple[SecretStr, ...] = ()
+    link_keys: tuple[SecretStr, ...] = ()
     llm_base_url: str | None = None
     llm_model: str = "gpt-5-mini"
 
@@ -164,6 +172,7 @@ class _Config(_Section):
     identity: IdentitySettings = IdentitySettings()
     simulation: SimulationSettings | None = None
     daily_ad_budget_limit: Decimal | None = Field(default=None, gt=0)
+    gateway: GatewaySettings | None = None
 
     @field_validator("as_of")
     @classmethod
@@ -229,10 +238,15 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
     parsed = _parse(path, path.read_text(encoding="utf-8"))
     home = Path(environ.get("LOOPDRIVE_HOME") or _home_of(path)).expanduser().resolve()
     mode = _mode(parsed.mode, environ.get("LOOPDRIVE_MODE"))
-    credentials = {name: environ[var] for name, var in CREDENTIALS.items() if environ.get(var)}
+    credentials: dict[str, Any] = {
+        name: environ[var] for name, var in CREDENTIALS.items() if environ.get(var)
+    }
     for name in ("llm_base_url", "llm_model"):
         if value := environ.get(f"LOOPDRIVE_{name.upper()}"):
             credentials[name] = value
+    for name, variable in front.KEY_LISTS.items():
+        keys = environ.get(variable, "").split(",")
+        credentials[name] = tuple(key.strip() for key in keys if key.strip())
     workspace_home = home / parsed.workspace
     folders = {
         "{landing}": str(workspace_home / "landing"),
@@ -242,7 +256,7 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
     values["sources"] = tuple(
         source.model_copy(update={"path": _located(source.path, path, folders)})
         for source in parsed.sources
-    )
+    ) + (_landed(workspace_home / "gateway") if parsed.gateway else ())
     if parsed.simulation is not None and parsed.simulation.orders is not None:
         orders = Path(_located(str(parsed.simulation.orders), path, folders))
         values["simulation"] = parsed.simulation.model_copy(update={"orders": orders})
@@ -259,6 +273,21 @@ def adopt(settings: Settings) -> None:
     """Make this the configuration of this process and its children: `load()` returns it."""
     os.environ["LOOPDRIVE_CONFIG"] = str(settings.config_path)
     os.environ["LOOPDRIVE_HOME"] = str(settings.home)
+
+
+def _landed(folder: Path) -> tuple[SourceSettings, ...]:
+    """What the gateway lands. Each line was answered on its own: none waits for the others."""
+    return tuple(
+        SourceSettings.model_validate(
+            {
+                "kind": kind,
+                "name": f"gateway_{part}",
+                "path": str(folder / part / "*.jsonl"),
+                "options": {"hold": "never"},
+            }
+        )
+        for kind, part in front.LANDED.items()
+    )
 
 
 def _secret(value: str | None) -> SecretStr | None:
@@ -311,6 +340,7 @@ def _known_keys(location: tuple[int | str, ...]) -> set[str]:
         "brand": BrandSettings,
         "providers": ProviderSettings,
         "simulation": SimulationSettings,
+        "gateway": GatewaySettings,
         "identity": IdentitySettings,
     }
     section = sections.get(str(location[0])) if len(location) > 1 else _Config

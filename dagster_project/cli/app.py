@@ -45,9 +45,10 @@ def settings_of(config: Path | None) -> Settings:
 
 def main() -> None:
     """Entry point: prints one line and exits non-zero for every failure a user can mend."""
-    from dagster_project.cli import identity, inspect, operate, review, run, stages
+    from dagster_project.cli import gateway, identity, inspect, operate, review, run, stages
 
-    del identity, inspect, operate, review, run, stages  # imported for the commands they register
+    # imported for the commands they register
+    del gateway, identity, inspect, operate, review, run, stages
     _quiet()
     try:
         app()

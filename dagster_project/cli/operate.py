@@ -4,6 +4,8 @@ Keep out: the loop itself.
 """
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +46,7 @@ def dev(
     port: Annotated[int, typer.Option(help="Port of the Dagster UI on this machine.")] = 3000,
     config: Config = None,
 ) -> None:
-    """Open the Dagster UI on this workspace (runs `dagster dev -w workspace.yaml`)."""
+    """Open the Dagster UI on this workspace, and its gateway where the configuration has one."""
     settings = settings_of(config)
     environment = os.environ | {
         "DAGSTER_HOME": str(storage.home(settings)),
@@ -57,4 +59,25 @@ def dev(
         *("-w", str(REPOSITORY / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)),
     ]
     os.chdir(REPOSITORY)
-    os.execve(sys.executable, command, environment)
+    if settings.gateway is None:
+        os.execve(sys.executable, command, environment)
+    raise typer.Exit(_with_companion(command, _GATEWAY, environment))
+
+
+_GATEWAY = [sys.executable, "-c", "from dagster_project.cli import main; main()", "gateway"]
+
+
+def _with_companion(command: list[str], companion: list[str], environment: dict[str, str]) -> int:
+    """Run a command, and another as long as it runs; the first one's exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    beside = subprocess.Popen(companion, env=environment)
+    main = subprocess.Popen(command, env=environment)
+    try:
+        return main.wait()
+    except KeyboardInterrupt:  # Ctrl-C reached them as well
+        return main.wait()
+    finally:
+        for one in (main, beside):
+            if one.poll() is None:
+                one.terminate()
+            one.wait()

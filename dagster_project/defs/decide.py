@@ -8,7 +8,7 @@ import dagster as dg
 from activations import decisions, programs
 from dagster_project import choosing, copywriting, learning
 from dagster_project.resources import Workspace
-from warehouse import load_settings
+from warehouse import front, load_settings
 
 LEARNED = [["ml", name] for name in ("bandit_posteriors", "send_times", "send_time_priors")]
 
@@ -41,6 +41,7 @@ def _decide(name: str, before: list[dg.AssetKey]) -> dg.AssetsDefinition:
             arm_indices=chosen.arm_indices,
             propensities=chosen.propensities,
             brand=workspace.settings.brand,
+            link_key=front.link_keys(workspace.settings)[0],
             model_versions=chosen.model_versions,
             send_hours=chosen.send_hours,
         )

@@ -20,7 +20,7 @@ EMAIL, SMS, OFFER = ARMS["email_none_news"], ARMS["sms_none_news"], ARMS["email_
 
 
 def rendered(body: str, first_name: str | None, arm: programs.Arm = EMAIL) -> copy.Rendered:
-    to = copy.links(BRAND, "win_back", arm, "k" * 32)
+    to = copy.links(BRAND, "win_back", arm, "k" * 32, b"key")
     return copy.render(
         "Hello {{ first_name }}", body, arm, "win_back", Recipient(first_name, "Mug"), BRAND, to
     )
@@ -34,7 +34,7 @@ def test_a_name_that_is_none_falls_back(name: str | None) -> None:
 def test_values_are_never_run_as_templates_or_as_html() -> None:
     out = rendered("Hi {{ first_name }}, {{ item }}", "O'Neil-Smith")
     assert "O&#39;Neil-Smith" in (out.html or "")
-    to = copy.links(BRAND, "win_back", EMAIL, "k")
+    to = copy.links(BRAND, "win_back", EMAIL, "k", b"key")
     hostile = Recipient("Ada", "<script>{{ brand }}</script>")
     shown = copy.render("x", "{{ item }}", EMAIL, "win_back", hostile, BRAND, to)
     assert "<script>" not in (shown.html or "")

@@ -9,7 +9,7 @@ import pytest
 from activations import decisions, persons, variants, wallet
 from activations.choices import ChoiceError
 from activations.programs import Approval, Budget
-from tests.activations.world import AS_OF, World
+from tests.activations.world import AS_OF, LINK_KEY, World
 
 NEXT = AS_OF + timedelta(days=1)
 
@@ -47,7 +47,7 @@ def test_a_recording_repeated_after_a_crash_writes_nothing(world: World, audienc
     for expected in (4, 0):
         recorded = decisions.record(
             world.warehouse, held, arm_indices=chosen, propensities=shares, brand=world.brand,
-            model_versions={},
+            link_key=LINK_KEY, model_versions={},
         )  # fmt: skip
         assert recorded.sends == expected
 
@@ -90,13 +90,13 @@ def test_an_arm_no_guardrail_lets_through_is_refused(world: World, audience) -> 
     with pytest.raises(ChoiceError, match="no guardrail lets through"):
         decisions.record(
             world.warehouse, held, arm_indices=sms, propensities=shares, brand=world.brand,
-            model_versions={},
+            link_key=LINK_KEY, model_versions={},
         )  # fmt: skip
     email = np.zeros(2, dtype=np.int64)
     with pytest.raises(ChoiceError, match="sum to 1"):
         decisions.record(
             world.warehouse, held, arm_indices=email, propensities=shares * 0, brand=world.brand,
-            model_versions={},
+            link_key=LINK_KEY, model_versions={},
         )  # fmt: skip
     assert world.warehouse.rows("select 1 from delivery.decisions") == []
 

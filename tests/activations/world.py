@@ -51,6 +51,8 @@ ACT = """
     )
 """
 
+LINK_KEY = b"a key that signs links"
+
 
 @dataclass
 class World:
@@ -126,7 +128,7 @@ class World:
         shares[np.arange(n)[chosen >= 0], chosen[chosen >= 0]] = 1
         return decisions.record(
             self.warehouse, held, arm_indices=chosen, propensities=shares, brand=self.brand,
-            model_versions={"policy": "test"}, send_hours=np.full(n, hour),
+            link_key=LINK_KEY, model_versions={"policy": "test"}, send_hours=np.full(n, hour),
         )  # fmt: skip
 
     def statuses(self) -> dict[str, tuple[str, str | None]]:

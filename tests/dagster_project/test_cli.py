@@ -80,9 +80,9 @@ def loopdrive(
 
 def commands() -> list[tuple[str, ...]]:
     """Every command and group, as a user would type it."""
-    from dagster_project.cli import identity, inspect, operate, review, run, stages
+    from dagster_project.cli import gateway, identity, inspect, operate, review, run, stages
 
-    del identity, inspect, operate, review, run, stages
+    del gateway, identity, inspect, operate, review, run, stages
 
     def below(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield words
@@ -94,7 +94,7 @@ def commands() -> list[tuple[str, ...]]:
 
 PROMISED = {
     "run", "rehearse", "ingest", "build", "learn", "decide", "send", "budgets", "conversions",
-    "sql", "explain", "identity", "review", "audit", "doctor", "stop", "dev",
+    "sql", "explain", "identity", "review", "audit", "doctor", "stop", "dev", "gateway",
 }  # fmt: skip
 
 

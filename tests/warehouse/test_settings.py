@@ -51,7 +51,7 @@ def test_without_a_file_the_market_is_played_here(
     assert settings.workspace == "market"
     assert settings.simulation is not None
     assert settings.home == tmp_path / ".loopdrive"
-    assert all(str(settings.landing) in source.path for source in settings.sources)
+    assert all(str(settings.workspace_home) in source.path for source in settings.sources)
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
