@@ -66,6 +66,8 @@ class Translator(DagsterDbtTranslator):
 
 # The ml tables that assets write every day; the others have no writer yet.
 LEARNED_DAILY = (
+    "channel_coalitions",
+    "channel_removal_effects",
     "churn_scores",
     "lifetime_values",
     "person_personas",

@@ -239,6 +239,25 @@ def budgets(plan: pd.DataFrame, title: str = "Daily budgets") -> bytes:
     return _png(figure)
 
 
+def removal_effects(
+    effects: pd.DataFrame, title: str = "What would be lost without a channel"
+) -> bytes:
+    """Rows of ml.channel_removal_effects as one line per channel over the months."""
+    latest = effects.sort_values(["month", "version"]).drop_duplicates(
+        ["month", "channel"], keep="last"
+    )
+    table = latest.pivot(index="month", columns="channel", values="removal_effect")
+    order = table.iloc[-1].sort_values(ascending=False, na_position="last").index
+    figure, axes = _figure(title, "share of the month's conversions, by removal effect", 8.2, 4)
+    months = [f"{month:%b %y}" for month in pd.to_datetime(table.index)]
+    for channel, colour in zip(order[:SHOWN_AT_MOST], CATEGORIES * 2, strict=False):
+        axes.plot(months, table[channel], marker="o", color=colour, label=channel)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8.5, frameon=False)
+    return _png(figure)
+
+
 def _figure(
     title: str, subtitle: str, width: float, height: float, columns: int = 1
 ) -> tuple[Figure, Axes]:

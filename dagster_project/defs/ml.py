@@ -170,7 +170,6 @@ def _features_today(workspace: Workspace) -> pd.DataFrame:
 records = [
     dg.AssetSpec(["ml", name], group_name="ml", kinds={"postgres"}, description=text)
     for name, text in {
-        "channel_removal_effects": "What conversions would be lost without a channel.",
         "model_cards": "Every training: metrics, the gate's verdict and its reason.",
     }.items()
 ]

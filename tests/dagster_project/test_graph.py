@@ -25,7 +25,7 @@ PUSHING = {
     "listen_schedule", "rebalance_budgets_schedule", "send_due_schedule", "spend_sync_schedule",
 }  # fmt: skip
 # Written by every asset of their group, or by none yet; delivery/* closes the loop through time.
-EXTERNAL = {"raw/batches", "raw/rejects", "ml/channel_removal_effects", "ml/model_cards"}
+EXTERNAL = {"raw/batches", "raw/rejects", "ml/model_cards"}
 LIVE = """
 workspace: shop
 mode: live

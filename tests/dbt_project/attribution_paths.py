@@ -5,18 +5,24 @@ Belongs here: the tables that attribution reads, filled by hand. Keep out: expec
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 
-from tests.dbt_project.dbt_building import run_dbt
+from tests.dbt_project.dbt_building import run_dbt, set_business_time
 from warehouse import Warehouse
 
 TABLES = """
     create schema if not exists marts;
     create table marts.orders (
-        order_id text, person_id text, kind text, ordered_at timestamptz, revenue_amount numeric
+        order_id text, person_id text, kind text, ordered_at timestamptz, ordered_date date,
+        revenue_amount numeric, refund_amount numeric, country text, refunded_order_id text
+    );
+    create table identity.int_orders_linked (order_id text, ordered_at timestamptz);
+    create table identity.profiles (person_id text, country text);
+    create table marts.int_person_personas_dated (
+        person_id text, persona_id text, since_at timestamptz
     );
     create table marts.touchpoints (
         touchpoint_id text, person_id text, touched_at timestamptz, channel text, program text,
@@ -26,6 +32,8 @@ TABLES = """
         person_id text, fingerprint uuid, batch_id bigint
     );
 """
+
+STAGED = ("stg_ml__channel_removal_effects", "stg_ml__channel_coalitions", "stg_raw__workspace")
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,8 @@ def replay_paths(warehouse: Warehouse, folder: Path, paths: Sequence[Journey]) -
     )
     warehouse.execute(
         "insert into marts.orders"
-        " select order_id, order_id, 'sale', converted_at, revenue::numeric from public.incoming;"
+        " select order_id, order_id, 'sale', converted_at, converted_at::date, revenue::numeric, 0"
+        " from public.incoming;"
         " insert into identity.int_persons_touched select order_id, null, 1 from public.incoming"
     )
     steps = [
@@ -85,4 +94,15 @@ def replay_paths(warehouse: Warehouse, folder: Path, paths: Sequence[Journey]) -
         ),
     )
     warehouse.execute("analyze")
-    run_dbt(warehouse, folder, "run", "-s", "int_paths_numbered", "attributed_touchpoints")
+    set_business_time(warehouse, max(path.converted_at for path in paths) + timedelta(days=40))
+    run_dbt(warehouse, folder, "seed", "-s", "attribution_models", "attribution_look_backs")
+    run_dbt(warehouse, folder, "run", "-s", "int_paths_numbered", "int_paths_counted", *STAGED)
+    credit(warehouse, folder)
+
+
+def credit(warehouse: Warehouse, folder: Path) -> None:
+    """Share every conversion out, by what `ml.channel_*` hold now."""
+    run_dbt(
+        warehouse, folder, "run", "--full-refresh", "-s", "int_person_facts_traced",
+        "attributed_touchpoints",
+    )  # fmt: skip

@@ -1,134 +1,68 @@
-"""A day's delta gives the tables that a full rebuild gives, on a small random history.
+"""A day's delta gives the tables that a full rebuild gives, on small random histories.
 
-Belongs here: incremental equals full refresh, a second run changes nothing.
+Belongs here: incremental equals full refresh, a second run changes nothing, a day touches what
+it brought.
 """
 
-import json
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-from tests.dbt_project.dbt_building import (
-    land_batch,
-    link_identifiers,
-    run_dbt,
-    set_business_time,
-)
+import pytest
+
+from tests.dbt_project import attribution_days as days
+from tests.dbt_project.attribution_days import FIRST_DAY, HISTORY_DAYS, LIVED_DAYS
+from tests.dbt_project.dbt_building import land_batch
 from warehouse import Warehouse
 
-DAY_ONE = datetime(2026, 3, 10, 6, tzinfo=UTC)
-PERSONS = 12
-TABLES = ("touchpoints", "attributed_touchpoints", "channel_performance")
-BUILD = (
-    "build",
-    "--exclude-resource-type",
-    "unit_test",
-    "--indirect-selection",
-    "cautious",
-    "-s",
-    "+channel_performance",
-)
-QUERIES = (
-    "",
-    "?utm_source=meta&utm_medium=paid_social&utm_campaign=spring&fbclid=f.{n}",
-    "?utm_source=google&utm_medium=cpc&utm_campaign=brand&gclid=g.{n}",
-    "?utm_source=loopdrive&utm_medium=email&utm_campaign=win_back",
-)
 
-
+@pytest.mark.parametrize(
+    "seed",
+    [7, pytest.param(11, marks=pytest.mark.verify), pytest.param(12, marks=pytest.mark.verify)],
+)
 def test_incremental_attribution_equals_a_full_refresh(
-    warehouse: Warehouse, tmp_path: Path
+    warehouse: Warehouse, tmp_path: Path, seed: int
 ) -> None:
-    draw = random.Random(7)
-    history = [_visit(draw, number) for number in range(260)]
+    """Late events, orders and refunds told again, restated spend, rates, a merge, new personas,
+    and a month that closes on the way.
+    """
+    draw = random.Random(seed)
+    history = days.history(draw, 260)
     late = [event for event in history if draw.random() < 0.1]
-    _land_spend(warehouse)
-    for day in range(3):
-        as_of = DAY_ONE + timedelta(days=day)
+    first_date = (FIRST_DAY - timedelta(days=HISTORY_DAYS)).date()
+    land_batch(warehouse, "raw.currency_rates", days.rates(first_date + timedelta(days=9), 30))
+    for day in range(LIVED_DAYS):
+        as_of = FIRST_DAY + timedelta(days=day)
         since = as_of - timedelta(days=1) if day else datetime.min.replace(tzinfo=UTC)
         fresh = [e for e in history if since < e["occurred_at"] <= as_of and e not in late]
         overdue = [e for e in late if e["occurred_at"] <= as_of] if day == 2 else []
         land_batch(warehouse, "raw.events", fresh + overdue)
-        _link(warehouse, merged=day == 2)
-        set_business_time(warehouse, as_of)
-        run_dbt(warehouse, tmp_path, *BUILD)
-    incremental = _content(warehouse)
-    run_dbt(warehouse, tmp_path, *BUILD)
-    assert _content(warehouse) == incremental, "a second run of the same day changed a table"
-    run_dbt(warehouse, tmp_path, *BUILD, "--full-refresh")
-    assert _content(warehouse) == incremental
-    assert all(incremental[table] for table in TABLES)
-    assert {row["person_id"] for row in incremental["touchpoints"]} == {
-        _person(number) for number in range(1, PERSONS)
-    }, "the absorbed person 0 must be gone, their visits the survivor's"
-
-
-def _visit(draw: random.Random, number: int) -> dict[str, Any]:
-    at = DAY_ONE - timedelta(days=20) + timedelta(minutes=draw.randrange(22 * 1440))
-    is_order = draw.random() < 0.3
-    return {
-        "event_id": f"e{number}",
-        "source": "segment",
-        "type": "order_completed" if is_order else "page_viewed",
-        "channel": "web",
-        "occurred_at": at,
-        "received_at": at,
-        "anonymous_id": f"a{draw.randrange(PERSONS)}",
-        "context": json.dumps(
-            {"page": {"url": "https://shop.example/p" + draw.choice(QUERIES).format(n=number)}}
-        ),
-        "properties": "{}",
-        "order_id": f"o{number}" if is_order else None,
-        "revenue_amount": round(draw.uniform(1, 90), 2) if is_order else None,
-        "currency": "EUR" if is_order else None,
+        back = range(HISTORY_DAYS) if day == 0 else (0, 3)
+        for number in back:
+            days_ago = (as_of - timedelta(days=number)).date()
+            land_batch(warehouse, "raw.ad_spend", days.spend(days_ago, str(10 + day + number / 7)))
+        if day == 2:
+            land_batch(
+                warehouse, "raw.ad_spend", days.spend(as_of.date(), campaign_name="autumn")[1:2]
+            )
+            land_batch(warehouse, "raw.currency_rates", days.rates(first_date, 8))
+        days.link(warehouse, absorbed=(0,) if day >= 2 else ())
+        days.live_day(warehouse, tmp_path, as_of)
+        days.give_personas(warehouse, draw, as_of)
+    incremental = days.content(warehouse)
+    days.live_day(warehouse, tmp_path, as_of)
+    again = days.content(warehouse)
+    personas_of_today = again
+    days.live_day(warehouse, tmp_path, as_of)
+    assert days.content(warehouse) == again, "a second run of the same day changed a table"
+    days.live_day(warehouse, tmp_path, as_of, "--full-refresh")
+    full = days.content(warehouse)
+    for table in days.TABLES:
+        assert personas_of_today[table] == full[table], table
+        assert incremental[table]
+    assert {row["model"] for row in full["attributed_touchpoints"]} >= {"markov", "shapley"}
+    assert {str(row["effects_month"]) for row in full["int_person_facts_traced"]} >= {
+        "2026-02-01",
+        "2026-03-01",
     }
-
-
-def _person(number: int) -> str:
-    return f"person-{number}"
-
-
-def _link(warehouse: Warehouse, merged: bool) -> None:
-    persons = {_person(n): [("anonymous_id", f"a{n}")] for n in range(PERSONS)}
-    if merged:
-        persons[_person(1)] += persons.pop(_person(0))
-    link_identifiers(warehouse, persons)
-
-
-def _land_spend(warehouse: Warehouse) -> None:
-    rows = [
-        {
-            "date": (DAY_ONE - timedelta(days=back)).date(),
-            "platform": platform,
-            "account_id": "1",
-            "campaign_id": campaign,
-            "ad_set_id": "",
-            "channel": channel,
-            "impressions": 100,
-            "clicks": 10,
-            "spend_amount": 10.01 + back,
-            "currency": "EUR",
-        }
-        for back in range(1, 20)
-        for platform, campaign, channel in (
-            ("meta", "spring", "paid_social"),
-            ("google", "brand", "paid_search"),
-            ("google", "nobody_came", "paid_search"),
-        )
-    ]
-    land_batch(warehouse, "raw.ad_spend", rows)
-
-
-def _content(warehouse: Warehouse) -> dict[str, list[dict[str, Any]]]:
-    """Rows of each table without the watermark, which tells when a row was last made."""
-    return {
-        table: sorted(
-            (
-                {name: value for name, value in row.items() if name != "batch_id"}
-                for row in warehouse.rows(f"select * from marts.{table}")
-            ),
-            key=repr,
-        )
-        for table in TABLES
-    }
+    assert "person-0" not in {row["person_id"] for row in full["touchpoints"]}

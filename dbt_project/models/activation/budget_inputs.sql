@@ -9,7 +9,7 @@ ad_spend as (
 ),
 
 credits as (
-    select * from {{ ref('int_credits_grouped') }}
+    select * from {{ ref('channel_performance') }}
     where model = 'last_non_direct'
 ),
 
@@ -27,9 +27,9 @@ spent as (
             sum(ad_spend.spend_amount) filter (where ad_spend.date >= today.date - 7), 0
         ) as spend_7d_amount,
         coalesce(sum(ad_spend.spend_amount), 0) as spend_28d_amount,
-        avg(ad_spend.spend_amount) filter (
-            where ad_spend.date >= today.date - 7
-        ) as mean_spend_7d_amount,
+        sum(ad_spend.spend_amount) filter (where ad_spend.date >= today.date - 7)
+        / nullif(count(distinct ad_spend.date) filter (where ad_spend.date >= today.date - 7), 0)
+            as mean_spend_7d_amount,
         coalesce(sum(ad_spend.platform_conversions), 0) as platform_conversions_28d,
         coalesce(sum(ad_spend.platform_revenue_amount), 0) as platform_value_28d_amount
     from ad_spend
@@ -37,6 +37,7 @@ spent as (
     where
         ad_spend.date >= today.date - 28
         and ad_spend.date < today.date
+        and ad_spend.campaign_id is not null
     group by ad_spend.platform, ad_spend.campaign_id
 ),
 

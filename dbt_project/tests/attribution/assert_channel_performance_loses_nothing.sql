@@ -15,9 +15,8 @@ credited as (
 conversions as (
     select
         count(*) as credited_conversions,
-        coalesce(sum(orders.revenue_amount), 0) as credited_revenue_amount
-    from {{ ref('orders') }}
-    where orders.kind = 'sale' and orders.person_id is not null
+        coalesce(sum(valued.revenue_amount), 0) as credited_revenue_amount
+    from {{ ref('int_conversions_valued') }} as valued
 ),
 
 spent as (

@@ -1,102 +1,115 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='replace_touched_persons',
+    incremental_strategy='replace_traced',
+    unique_key='conversion_id',
     on_schema_change='fail',
-    indexes=[{'columns': ['person_id']}],
-    pre_hook="set local enable_nestloop = off",
-    post_hook=["{{ distributed_by('person_id') }}", "analyze {{ this }}"],
+    indexes=[
+        {'columns': ['person_id']},
+        {'columns': ['conversion_id']},
+        {'columns': ['change_number']},
+    ],
+    post_hook="{% if not is_incremental() %}analyze {{ this }}{% endif %}",
 ) }}
 {%- set edge = var('attribution_edge_share', 0.4) %}
 
+-- depends_on: {{ ref('int_person_facts_traced') }}
+
 with
 
-touched_persons as (
-    {{ touched_persons() }}
+steps as (
+    select * from {{ ref('int_steps_weighted') }}
+    {%- if is_incremental() %}
+    where {{ newly_traced() }}
+    {%- endif %}
 ),
 
--- An array, not a join: only a constant condition reaches the tables below the windows. The planner
--- takes an array of unknown length for ten persons and would loop over all pairs on a busy day;
--- hence no nested loops here.
-numbered as (
-    select * from {{ ref('int_paths_numbered') }}
-    {% if is_incremental() %}
-    where person_id = any(array(select touched_persons.person_id from touched_persons))
-    {% endif %}
+summed as (
+    select
+        steps.*,
+        sum(steps.informed) over until_now as informed_until,
+        sum(steps.informed) over whole as informed_total,
+        sum(steps.nearness) over until_now / sum(steps.nearness) over whole as nearness_share,
+        sum(steps.effect) over until_now / nullif(sum(steps.effect) over whole, 0)
+            as effect_share,
+        sum(steps.contribution) over until_now / nullif(sum(steps.contribution) over whole, 0)
+            as contribution_share,
+        (steps.number = steps.length)::integer as last_share
+    from steps
+    window
+        whole as (partition by steps.conversion_id),
+        until_now as (
+            partition by steps.conversion_id
+            order by steps.number
+            rows between unbounded preceding and current row
+        )
 ),
 
--- What the path has earned before this touch and after it. Rounding these two, not their
--- difference, makes the parts of every conversion add up to the last penny.
+-- The part of the conversion that is earned up to this touch, under each model. Where a model that
+-- learns finds nothing to weigh, the last touch takes all.
 earned as (
     select
-        step.*,
+        summed.*,
         models.model,
-        models.share_before,
-        models.share_after
-    from numbered as step
+        models.share_until
+    from summed
     cross join
         lateral (
             values
-            ('first_touch', (step.number > 1)::integer::numeric, 1::numeric),
-            ('last_touch', 0, (step.number = step.length)::integer),
+            ('first_touch', 1::numeric),
+            ('last_touch', summed.last_share),
             (
                 'last_non_direct',
-                0,
-                (case
-                    when step.informed_total = 0 then step.number = step.length
-                    else step.is_informed = 1 and step.informed_until = step.informed_total
-                end)::integer
+                case
+                    when summed.informed_total = 0 then summed.last_share
+                    else (summed.informed_until = summed.informed_total)::integer
+                end
             ),
-            (
-                'linear',
-                (step.number - 1)::numeric / step.length,
-                step.number::numeric / step.length
-            ),
-            (
-                'time_decay',
-                (step.weight_until - step.weight) / step.weight_total,
-                step.weight_until / step.weight_total
-            ),
+            ('linear', summed.number::numeric / summed.length),
+            ('time_decay', summed.nearness_share),
             (
                 'position_based',
                 case
-                    when step.number = 1 then 0
-                    when step.length = 2 then 0.5
+                    when summed.number = summed.length then 1
+                    when summed.length = 2 then 0.5
                     else
                         {{ edge }}
-                        + (1 - 2 * {{ edge }}) * (step.number - 2)::numeric / (step.length - 2)
-                end,
-                case
-                    when step.number = step.length then 1
-                    when step.length = 2 then 0.5
-                    else
-                        {{ edge }}
-                        + (1 - 2 * {{ edge }}) * (step.number - 1)::numeric / (step.length - 2)
+                        + (1 - 2 * {{ edge }}) * (summed.number - 1)::numeric
+                        / (summed.length - 2)
                 end
-            )
-        ) as models (model, share_before, share_after)
-    where models.share_after > models.share_before
+            ),
+            ('markov', coalesce(summed.effect_share, summed.last_share)),
+            ('shapley', coalesce(summed.contribution_share, summed.last_share))
+        ) as models (model, share_until)
+    where summed.effects_month is not null or models.model not in ('markov', 'shapley')
 ),
 
-attributed as (
+-- Rounding what is earned up to a touch, and not what the touch adds, makes the parts of every
+-- conversion add up to exactly 1 and to the last penny.
+shared as (
     select
-        earned.model,
-        earned.conversion_id,
-        earned.touchpoint_id,
-        earned.person_id,
-        earned.channel,
-        earned.campaign,
-        earned.touched_at,
-        earned.converted_at,
-        round(earned.share_after, 12) - round(earned.share_before, 12) as credit_share,
-        case
-            when earned.share_after = 1 then earned.revenue_amount
-            else round(earned.revenue_amount * earned.share_after, 2)
-        end
-        - round(earned.revenue_amount * earned.share_before, 2) as credited_revenue_amount,
-        earned.program,
-        touched_persons.batch_id
+        earned.*,
+        round(earned.share_until, 12)
+        - lag(round(earned.share_until, 12), 1, 0::numeric) over by_number as credit_share,
+        round(earned.revenue_amount * earned.share_until, 2)
+        - lag(round(earned.revenue_amount * earned.share_until, 2), 1, 0::numeric) over by_number
+            as credited_revenue_amount
     from earned
-    inner join touched_persons on earned.person_id = touched_persons.person_id
+    window by_number as (partition by earned.conversion_id, earned.model order by earned.number)
 )
 
-select * from attributed
+select
+    shared.model,
+    shared.conversion_id,
+    shared.touchpoint_id,
+    shared.person_id,
+    shared.channel,
+    shared.campaign,
+    shared.touched_at,
+    shared.converted_at,
+    shared.credit_share,
+    shared.credited_revenue_amount,
+    shared.program,
+    shared.interaction,
+    shared.change_number
+from shared
+where shared.credit_share > 0

@@ -10,13 +10,9 @@ campaigns as (
     select * from {{ ref('int_campaigns_named') }}
 ),
 
-touchpoints as (
-    select * from {{ ref('touchpoints') }}
-    where kind = 'visit' and campaign is not null
-),
-
-people as (
-    select * from {{ ref('int_persons_grouped') }}
+traced as (
+    select * from {{ ref('int_person_facts_traced') }}
+    where kind = 'visit' and not is_gone
 ),
 
 campaign_days as (
@@ -24,25 +20,25 @@ campaign_days as (
         ad_spend.date,
         ad_spend.channel,
         ad_spend.campaign_id,
-        sum(ad_spend.spend_amount) as spend_amount
+        coalesce(sum(ad_spend.spend_amount), 0) as spend_amount,
+        count(*) filter (where ad_spend.spend_amount is null) as unconverted_spend_count
     from ad_spend
     group by 1, 2, 3
 ),
 
 visits as (
     select
-        (touchpoints.touched_at at time zone {{ workspace_time_zone() }})::date as date,
+        traced.date,
         campaigns.channel,
         campaigns.campaign_id,
-        people.country,
-        people.persona_id,
+        traced.country,
+        traced.persona_id,
         count(*) as visit_count
-    from touchpoints
+    from traced
     inner join campaigns
         on
-            touchpoints.channel = campaigns.channel
-            and lower(touchpoints.campaign) = campaigns.utm_campaign
-    left join people on touchpoints.person_id = people.person_id
+            traced.channel = campaigns.channel
+            and lower(traced.campaign) = campaigns.utm_campaign
     group by 1, 2, 3, 4, 5
 ),
 
@@ -55,6 +51,10 @@ joined as (
         visits.country,
         visits.persona_id,
         campaign_days.spend_amount,
+        case row_number() over running
+            when 1 then campaign_days.unconverted_spend_count
+            else 0
+        end as unconverted_spend_count,
         coalesce(
             sum(visits.visit_count) over running / sum(visits.visit_count) over whole, 1
         ) as share_until,
@@ -89,7 +89,8 @@ split as (
         joined.country,
         joined.persona_id,
         round(joined.spend_amount * joined.share_until, 2)
-        - round(joined.spend_amount * joined.share_before, 2) as spend_amount
+        - round(joined.spend_amount * joined.share_before, 2) as spend_amount,
+        joined.unconverted_spend_count
     from joined
 )
 

@@ -4,6 +4,7 @@ with
 
 ad_spend as (
     select * from {{ ref('int_ad_spend_converted') }}
+    where campaign_id is not null
 ),
 
 names as (
@@ -11,6 +12,7 @@ names as (
         ad_spend.channel,
         ad_spend.platform,
         ad_spend.campaign_id,
+        ad_spend.batch_id,
         lower(ad_spend.campaign_id) as utm_campaign,
         1 as preference
     from ad_spend
@@ -19,6 +21,7 @@ names as (
         ad_spend.channel,
         ad_spend.platform,
         ad_spend.campaign_id,
+        ad_spend.batch_id,
         lower(ad_spend.campaign_name) as utm_campaign,
         2 as preference
     from ad_spend
@@ -31,7 +34,12 @@ preferred as (
         names.channel,
         names.utm_campaign,
         names.platform,
-        names.campaign_id
+        names.campaign_id,
+        min(names.batch_id) over (
+            partition by
+                names.channel, names.utm_campaign, names.preference, names.platform,
+                names.campaign_id
+        ) as first_batch_id
     from names
     order by
         names.channel, names.utm_campaign, names.preference, names.platform, names.campaign_id
