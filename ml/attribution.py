@@ -78,7 +78,7 @@ def journeys(paths: pa.Array, conversions: pa.Array, nulls: pa.Array) -> Journey
         encoded = _one_chunk(paths).dictionary_encode()
         place = encoded.indices.to_numpy(zero_copy_only=False)
         number = len(encoded.dictionary)
-        counts = [np.bincount(place, weights=count, minlength=number) for count in counts]
+        counts = [_summed(place, count, number) for count in counts]
         split = pc.split_pattern(encoded.dictionary, SEPARATOR)
         split = pc.if_else(pc.equal(encoded.dictionary, ""), _NO_STEPS, split)
     lengths = pc.list_value_length(split).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -107,6 +107,10 @@ def _counts(column: pa.Array) -> Floats:
     return numbers
 
 
+def _summed(place: Integers, weight: Floats, size: int) -> Floats:
+    return np.bincount(place, weight, size).astype(np.float64, copy=False)
+
+
 def touch_credits(counted: Journeys) -> pd.DataFrame:
     """Conversions by channel when the first, the last or every step alike takes the credit.
 
@@ -116,9 +120,9 @@ def touch_credits(counted: Journeys) -> pd.DataFrame:
     even = np.repeat(counted.conversions / (end - begin), end - begin)
     return pd.DataFrame(
         {
-            "first_touch": np.bincount(counted.steps[begin], counted.conversions, size),
-            "last_touch": np.bincount(counted.steps[end - 1], counted.conversions, size),
-            "linear": np.bincount(counted.steps, even, size),
+            "first_touch": _summed(counted.steps[begin], counted.conversions, size),
+            "last_touch": _summed(counted.steps[end - 1], counted.conversions, size),
+            "linear": _summed(counted.steps, even, size),
         },
         index=pd.Index(counted.channels, name="channel"),
     )
@@ -136,13 +140,11 @@ def transitions(counted: Journeys) -> tuple[Floats, Floats]:
     before[1:] = counted.steps[:-1] + 1
     before[begin] = 0
     width = size + 2
-    inner: Floats = np.bincount(
-        before * width + counted.steps, np.repeat(weight, end - begin), (size + 1) * width
-    )
+    cells = (size + 1) * width
     last = (counted.steps[end - 1] + 1) * width + size
-    inner = inner + np.bincount(last, counted.conversions, (size + 1) * width)
-    inner = inner + np.bincount(last + 1, counted.nulls, (size + 1) * width)
-    matrix = inner.reshape(size + 1, width)
+    followed = _summed(before * width + counted.steps, np.repeat(weight, end - begin), cells)
+    ended = _summed(last, counted.conversions, cells) + _summed(last + 1, counted.nulls, cells)
+    matrix = (followed + ended).reshape(size + 1, width)
     return matrix, matrix.sum(axis=1)
 
 

@@ -34,6 +34,10 @@ TABLES = """
 """
 
 STAGED = ("stg_ml__channel_removal_effects", "stg_ml__channel_coalitions", "stg_raw__workspace")
+VIEWS = (
+    "int_conversions_valued", "int_touches_stepped", "int_paths_numbered", "int_paths_counted",
+    "int_months_closed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def replay_paths(warehouse: Warehouse, folder: Path, paths: Sequence[Journey]) -
     warehouse.execute("analyze")
     set_business_time(warehouse, max(path.converted_at for path in paths) + timedelta(days=40))
     run_dbt(warehouse, folder, "seed", "-s", "attribution_models", "attribution_look_backs")
-    run_dbt(warehouse, folder, "run", "-s", "int_paths_numbered", "int_paths_counted", *STAGED)
+    run_dbt(warehouse, folder, "run", "-s", *STAGED, *VIEWS)
     credit(warehouse, folder)
 
 
@@ -104,5 +108,5 @@ def credit(warehouse: Warehouse, folder: Path) -> None:
     """Share every conversion out, by what `ml.channel_*` hold now."""
     run_dbt(
         warehouse, folder, "run", "--full-refresh", "-s", "int_person_facts_traced",
-        "attributed_touchpoints",
+        "int_steps_weighted", "attributed_touchpoints",
     )  # fmt: skip
