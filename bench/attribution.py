@@ -66,7 +66,9 @@ def paths(journeys: int, seed: int = SEED) -> pa.Table:
     steps = draw.choice(len(CHANNELS), starts[-1], p=weights)
     lift = np.add.reduceat(np.array(LIFTS)[steps], starts[:-1])
     converted = draw.random(journeys) < 0.15 * lift / lift.mean()
-    names = pa.DictionaryArray.from_arrays(steps.astype(np.int8), list(CHANNELS)).dictionary_decode()
+    names = pa.DictionaryArray.from_arrays(
+        steps.astype(np.int8), list(CHANNELS)
+    ).dictionary_decode()
     lists = pa.ListArray.from_arrays(starts.astype(np.int32), names)
     return pa.table(
         {
@@ -89,14 +91,14 @@ def _own(table: pa.Table) -> dict[str, Any]:
 
 
 def _peer(table: pa.Table) -> dict[str, Any]:
-    import ChannelAttribution as peer
+    import ChannelAttribution
 
     frame = table.to_pandas()
     frame["path"] = frame["path"].astype(object)
     columns = {"var_path": "path", "var_conv": "conversions"}
     begun = time.perf_counter()
-    peer.heuristic_models(frame, **columns, sep=">", flg_pro=False)
-    peer.markov_model(frame, **columns, var_null="nulls", sep=">", flg_pro=False)
+    ChannelAttribution.heuristic_models(frame, **columns, sep=">", flg_pro=False)
+    ChannelAttribution.markov_model(frame, **columns, var_null="nulls", sep=">", flg_pro=False)
     return {"seconds": time.perf_counter() - begun}
 
 

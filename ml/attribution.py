@@ -80,7 +80,9 @@ def journeys(paths: pa.Array, conversions: pa.Array, nulls: pa.Array) -> Journey
         number = len(encoded.dictionary)
         counts = [_summed(place, count, number) for count in counts]
         split = pc.split_pattern(encoded.dictionary, SEPARATOR)
-        split = pc.if_else(pc.equal(encoded.dictionary, ""), _NO_STEPS, split)
+        empty = pc.equal(encoded.dictionary, "")
+        if pc.any(empty).as_py():
+            split = pc.if_else(empty, _NO_STEPS, split)
     lengths = pc.list_value_length(split).to_numpy(zero_copy_only=False).astype(np.int64)
     codes = split.flatten().dictionary_encode()
     names = np.array(codes.dictionary.to_pylist(), dtype=object)

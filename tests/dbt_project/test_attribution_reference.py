@@ -6,13 +6,15 @@ hand, which are dbt unit tests beside the model.
 
 import csv
 import gzip
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
+from ml import attribution
 from tests.dbt_project.attribution_paths import Journey, Step, replay_paths
 from warehouse import Warehouse
 
@@ -29,6 +31,7 @@ def path_data(shared_data: Path) -> Path:
     return folder
 
 
+@pytest.mark.verify
 def test_totals_of_ten_thousand_paths_are_reproduced(
     warehouse: Warehouse, tmp_path: Path, path_data: Path
 ) -> None:
@@ -79,7 +82,7 @@ def test_totals_of_ten_thousand_paths_are_reproduced(
             assert value == pytest.approx(float(row[f"{prefix}_val"]), abs=1e-5)
 
 
-def test_fractribution_paths_and_last_touch_are_reproduced(
+def test_fractribution_paths_last_touch_and_shapley_are_reproduced(
     warehouse: Warehouse, tmp_path: Path, shared_data: Path
 ) -> None:
     folder = shared_data / "fractribution"
@@ -87,6 +90,7 @@ def test_fractribution_paths_and_last_touch_are_reproduced(
         pytest.skip("fractribution is not among the shared data")
     visits = _rows(folder / "snowplow_fractribution_sessions_by_customer_id_expected.csv")
     conversions = _rows(folder / "snowplow_fractribution_conversions_by_customer_id_expected.csv")
+    _teach(warehouse, _rows(folder / "snowplow_fractribution_path_summary_expected.csv"))
     replay_paths(
         warehouse,
         tmp_path,
@@ -113,17 +117,40 @@ def test_fractribution_paths_and_last_touch_are_reproduced(
         " from marts.attributed_touchpoints where model = 'linear' group by conversion_id"
     )
     assert {row["conversion_id"]: row["path"] for row in paths} == expected_paths
-    report = {
-        row["CHANNEL"]: (float(row["CONVERSIONS"]), round(float(row["REVENUE"]), 2))
-        for row in _rows(folder / "snowplow_fractribution_report_table_expected.csv")
-        if row["ATTRIBUTION_TYPE"] == "last_touch" and float(row["CONVERSIONS"]) > 0
-    }
-    last = warehouse.rows(
-        "select channel, sum(credit_share)::float8 as conversions,"
-        " sum(credited_revenue_amount)::float8 as revenue"
-        " from marts.attributed_touchpoints where model = 'last_touch' group by channel"
+    report = _rows(folder / "snowplow_fractribution_report_table_expected.csv")
+    for model in ("last_touch", "shapley"):
+        found = {
+            row["channel"]: row
+            for row in warehouse.rows(
+                "select channel, sum(credit_share)::float8 as conversions,"
+                " sum(credited_revenue_amount)::float8 as revenue"
+                " from marts.attributed_touchpoints where model = %(model)s group by channel",
+                model=model,
+            )
+        }
+        rows = [row for row in report if row["ATTRIBUTION_TYPE"] == model]
+        assert len(rows) == 6
+        for row in rows:
+            own = found.pop(row["CHANNEL"], {"conversions": 0, "revenue": 0})
+            assert own["conversions"] == pytest.approx(float(row["CONVERSIONS"]), abs=1e-9)
+            # Ours are pennies: each of a conversion's parts may be off by half of one.
+            assert own["revenue"] == pytest.approx(float(row["REVENUE"]), abs=0.005)
+        assert not found
+
+
+def _teach(warehouse: Warehouse, paths: list[dict[str, str]]) -> None:
+    """Make the published counts of paths the month that closed before the conversions."""
+    frame = pd.DataFrame(
+        {
+            "month": date(2022, 5, 1),
+            "path": [row["transformed_path"].split(" > ") for row in paths],
+            "conversion_count": [int(row["conversions"]) for row in paths],
+            "null_count": [int(row["non_conversions"]) for row in paths],
+        }
     )
-    assert {row["channel"]: (row["conversions"], row["revenue"]) for row in last} == report
+    tables = ("ml.channel_removal_effects", "ml.channel_coalitions")
+    for table, rows in zip(tables, attribution.estimate(frame), strict=True):
+        warehouse.append(table, pa.Table.from_pandas(rows, preserve_index=False))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
