@@ -36,6 +36,7 @@ SCHEMAS = (
 )  # fmt: skip
 # The one table that tells wall time; staging repeats it.
 TELLS_WALL_TIME = ("raw.batches", "staging.stg_raw__batches")
+PERSONS = (["identity", "person_identifiers"], ["identity", "edges"])
 Hashes = dict[str, tuple[int, str]]
 
 
@@ -88,6 +89,18 @@ class Home:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def resolve_persons(home: Home) -> None:
+    """Execute the assets that persons and their edges need, for the last day, without checks."""
+    wanted = dg.AssetSelection.assets(*PERSONS).upstream().required_multi_asset_neighbors()
+    part = dg.define_asset_job(
+        "persons", wanted.without_checks(), executor_def=dg.in_process_executor
+    )
+    with adopted(home.settings):
+        everything = dg.Definitions.merge(loop.definitions(), dg.Definitions(jobs=[part]))
+        job = everything.resolve_job_def("persons")
+        loop.execute(job, home.instance, home.last, lambda _step, _done: None)
+
+
 @contextmanager
 def new_home(config: Mapping[str, Any] | None = None) -> Iterator[Home]:
     """The shipped market with other settings, in a folder that is removed afterwards.
@@ -106,10 +119,11 @@ def new_home(config: Mapping[str, Any] | None = None) -> Iterator[Home]:
 
 
 def market_config(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The shipped market's configuration with other keys; `simulation` is merged."""
+    """The shipped market's configuration with other keys; `simulation` is merged, None is none."""
     shipped = load_settings(None, environ={"LOOPDRIVE_HOME": "unused"})
     config = yaml.safe_load(shipped.config_path.read_text(encoding="utf-8"))
-    simulation = config["simulation"] | dict(changes.get("simulation", {}))
+    changed = changes.get("simulation", {})
+    simulation = None if changed is None else config["simulation"] | dict(changed)
     return config | dict(changes) | {"simulation": simulation}
 
 
