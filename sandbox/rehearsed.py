@@ -108,6 +108,16 @@ class Rehearsed:
         }
 
     @cached_property
+    def main_persons(self) -> dict[str, int]:
+        """Of each true person the one of the loop's persons with most identifiers, once each."""
+        held = Counter(person_id for person_id, _, _ in self.resolved)
+        order = sorted(self.persons, key=lambda person_id: (-held[person_id], person_id))
+        mains: dict[int, str] = {}
+        for person_id in order:
+            mains.setdefault(self.persons[person_id], person_id)
+        return {person_id: owner for owner, person_id in mains.items()}
+
+    @cached_property
     def people(self) -> pa.Table:
         """True traits and states, one row a person."""
         return self.truth("people")

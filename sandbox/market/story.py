@@ -16,7 +16,6 @@ from typing import Any, Final, Protocol
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sandbox.market import ads, crm, goods, hearing, life, population, rendering, sessions, truth
 from sandbox.market import cards as cards_of
@@ -196,9 +195,9 @@ def _flush_events(
     events = period.told.events()
     lines = _lines(world, period.told, events)
     until = round(end.timestamp() * 1000)
-    due = pc.less_equal(lines["received_ms"], until)
-    waiting = lines.filter(pc.invert(due))
-    lines = lines.filter(due)
+    # Lines lie in the order they were received.
+    due = int(np.searchsorted(lines["received_ms"].to_numpy(), until, side="right"))
+    waiting, lines = lines.slice(due), lines.slice(0, due)
     texts = [line + "\n" for at, line in world.late_lines if at * 1000 <= until]
     kept = [(at, line) for at, line in world.late_lines if at * 1000 > until]
     stamps = (np.array(waiting["received_ms"]) / 1000.0).tolist()

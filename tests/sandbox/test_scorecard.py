@@ -128,6 +128,15 @@ def test_stages_are_compared_with_what_people_really_are(warehouse, home):
     warehouse.append("marts.lifecycle_stages", stages)
     card = scorecard.score(warehouse, home / "truth", AS_OF)
     assert card["lifecycle_stage_accuracy"] == 1.0
+    # Somebody seen once more under a cookie of their own is still one person.
+    lost = "select min(identifier_value) from identity.person_identifiers"
+    lost += " where identifier_type = 'anonymous_id' and person_id in (select person_id"
+    lost += " from identity.person_identifiers group by 1 having count(*) > 2)"
+    warehouse.execute(f"update identity.person_identifiers set person_id = 'lost'"
+                      f" where identifier_value = ({lost})")  # fmt: skip
+    warehouse.execute("insert into marts.lifecycle_stages values ('lost', 'none', now())")
+    card = scorecard.score(warehouse, home / "truth", AS_OF)
+    assert card["lifecycle_stage_accuracy"] == 1.0
     warehouse.execute("update marts.lifecycle_stages set stage = 'active'")
     card = scorecard.score(warehouse, home / "truth", AS_OF)
     active = np.mean([row["stage"] == "active" for row in truth])
