@@ -34,7 +34,7 @@ from sandbox.market import faults
 from sandbox.rehearsed import Rehearsed
 from tests.loop.playing import adopted, new_home, resolve_persons
 
-pytestmark = [pytest.mark.verify, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.verify, pytest.mark.timeout(1800)]
 PEOPLE, DAYS, SEEDS = 20_000, 60, 5
 PRECISION, RECALL = 0.999, 0.98
 
