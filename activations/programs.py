@@ -108,7 +108,7 @@ class Program(_Part):
     purpose: str
     audience: str
     objective: str
-    reward: Literal["click", "conversion"]
+    reward: Literal["click", "conversion", "revenue"]
     window_days: int = Field(ge=1, le=60)
     salt: str = Field(min_length=1)
     brief: str

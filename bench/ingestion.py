@@ -109,7 +109,7 @@ def _timed_ingest(warehouse: Warehouse, directory: Path, events: int) -> tuple[f
     source = {"kind": "segment", "path": "segment/*.jsonl"}
     config.write_text(yaml.safe_dump({"workspace": "bench", "sources": [source]}))
     settings = load_settings(config, environ={})
-    with _peak_memory() as peak:
+    with peak_memory() as peak:
         begun = time.perf_counter()
         results = ingest(warehouse, settings, now=datetime(2027, 1, 1, tzinfo=UTC))
         seconds = time.perf_counter() - begun
@@ -119,7 +119,7 @@ def _timed_ingest(warehouse: Warehouse, directory: Path, events: int) -> tuple[f
 
 
 @contextmanager
-def _peak_memory() -> Iterator[list[float]]:
+def peak_memory() -> Iterator[list[float]]:
     """The highest resident size of this process in MiB, sampled 20 times a second."""
     process, peak, done = psutil.Process(), [0.0], threading.Event()
 

@@ -213,6 +213,29 @@ def bandit_posteriors(posteriors: pd.DataFrame, title: str = "What each arm earn
     return _png(figure)
 
 
+def policy_values(evaluations: pd.DataFrame, title: str = "What policies would earn") -> bytes:
+    """Doubly robust value and interval of each policy: columns policy, estimator, value, lower,
+    upper, effective_sample_size; what was logged stands beside them. Rows of one program."""
+    rows = evaluations[evaluations["estimator"].isin(["dr", "on_policy"])]
+    rows = rows[np.isfinite(rows["lower"]) & np.isfinite(rows["upper"])]
+    if rows.empty:
+        return _nothing(title)
+    rows = rows.sort_values(["value", "policy"], ascending=[False, True]).head(SHOWN_AT_MOST)
+    figure, axes = _figure(title, "reward per decision, 95 % interval", 7.2, 1.6 + 0.34 * len(rows))
+    at = np.arange(len(rows))
+    axes.hlines(at, rows["lower"], rows["upper"], color="#9dbfe0", linewidth=5)
+    axes.plot(rows["value"], at, "o", color=BLUE, markersize=6.5)
+    for row, (size, end) in enumerate(
+        zip(rows["effective_sample_size"], rows["upper"], strict=True)
+    ):
+        axes.annotate(f"worth {size:,.0f} decisions", (end, row), (6, 0), va="center",
+                      textcoords="offset points", fontsize=8.5, color=MUTED)  # fmt: skip
+    _name_rows(axes, rows["policy"].tolist())
+    low, high = min(0.0, float(rows["lower"].min())), float(rows["upper"].max())
+    axes.set_xlim(low, high + 0.3 * max(high - low, 1e-9))
+    return _png(figure)
+
+
 def budgets(plan: pd.DataFrame, title: str = "Daily budgets") -> bytes:
     """Before and after: columns campaign_id, previous_amount, proposed_amount, currency."""
     if plan.empty:

@@ -20,6 +20,11 @@ FLOOR = 0.01
 FLOOR_IN_ALL = 0.1
 MATURE_FROM = 100
 """Matured decisions from which an arm may fall to the floor (GrowthBook's ≥ 100 units)."""
+SHARPNESS = 3.0
+"""Posteriors are drawn from with this many times their strength (posterior reshaping, Chapelle &
+Li 2011): less exploration than Thompson's own, for what is on its way already explores while
+rewards are late. After 20,000 decisions, 60 seeds, a window of 7 days: gain over random 0.75
+instead of 0.69 with ten arms, 0.93 instead of 0.90 with four."""
 IMMATURE_SHARE = 0.5
 """Part of a uniform arm's share that an arm below `MATURE_FROM` keeps."""
 
@@ -29,7 +34,8 @@ _BORDERS = np.array([0.4, 1.2, 2.2, 3.5, 5.5, 9.0, 20.0])
 _BORDERS = np.concatenate([-_BORDERS[::-1], _BORDERS])
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(4)
 _POSTERIORS_AT_ONCE = 64
-_ROWS_AT_ONCE = 256
+_ROWS_AT_ONCE = 1024
+_LEAST = 1e-290
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ def choose(
     seed: int,
     keys: ArrayLike,
     floor: float = FLOOR,
+    sharpness: float = SHARPNESS,
 ) -> Choice:
     """Draw one arm per opportunity.
 
@@ -73,24 +80,29 @@ def choose(
     [k], matured decisions of each arm. assignment: [n] of policy | random | bau | holdout. keys:
     str[n], unique per opportunity; they and `seed` are all the randomness there is.
 
-    policy: P(arm is best) under independent posteriors (Thompson 1933), exactly what sampling
-    each arm and taking the greatest would give; arms below a floor of min(1 %, 10 % / eligible
+    policy: P(arm is best) under independent posteriors (Thompson 1933) of `sharpness` times
+    their strength, exactly what sampling each arm and taking the greatest would give, which is
+    stated to `Choice.error`; arms below a floor of min(1 %, 10 % / eligible
     arms) or, below 100 matured decisions, of half a uniform share are lifted to it and the
     others scaled down alike. random: uniform over the eligible arms. bau: the
     declared arm where eligible, else none. holdout: none. Raises ValueError on shapes that do
     not fit, posteriors that are not positive and unknown assignments.
     """
     can = np.asarray(eligible, dtype=bool)
-    alphas, betas, counts = (np.broadcast_to(a, can.shape) for a in (alpha, beta, matured))
+    alphas, betas = (
+        np.broadcast_to(np.asarray(a, dtype=np.float64), can.shape) for a in (alpha, beta)
+    )
+    young = np.broadcast_to(np.asarray(matured) < MATURE_FROM, can.shape)
     groups = _assigned(assignment, len(can))
     for name, values in (("alpha", alphas), ("beta", betas)):
-        if not bool(np.all((values > 0) & np.isfinite(values))):
+        if not (values.min(initial=1.0) > 0 and values.max(initial=1.0) < np.inf):
             raise ValueError(f"{name} of a Beta posterior must be positive and finite")
     propensities = np.zeros(can.shape)
     error = 0.0
     if (rows := np.flatnonzero(groups == 0)).size:
-        thompson, error = _thompson(can[rows], alphas[rows], betas[rows], counts[rows], floor)
-        propensities[rows] = thompson
+        where = slice(None) if len(rows) == len(can) else rows
+        beliefs = np.ascontiguousarray(alphas[where]), np.ascontiguousarray(betas[where])
+        propensities[where], error = _thompson(can[where], *beliefs, young[where], floor, sharpness)
     if (rows := np.flatnonzero(groups == 1)).size:
         propensities[rows] = can[rows] / np.maximum(can[rows].sum(axis=1, keepdims=True), 1)
     rows = np.flatnonzero(groups == 2)
@@ -106,18 +118,25 @@ def win_probabilities(alpha: Floats, beta: Floats, eligible: Bools) -> tuple[Flo
     it was normalised: the sum of these integrals is exactly 1, so that is their error.
 
     P_j = ∫ f_j(t) Π_{i≠j} F_i(t) dt on the logit scale, where densities are smooth even for
-    alpha < 1, by Gauss-Legendre on panels between the arms' own quantile scales.
+    alpha < 1, by Gauss-Legendre on panels between the arms' own quantile scales. The product is
+    that over all eligible arms, by sums of logs, over F_j.
     """
-    posteriors, of_row = _alike([*alpha.T, *beta.T])
+    posteriors, of_row = _alike([alpha.view(np.uint64), beta.view(np.uint64)])
+    by_posterior = np.argsort(of_row, kind="stable")
+    ends = np.searchsorted(of_row[by_posterior], np.arange(len(posteriors) + 1))
     result = np.zeros(alpha.shape)
     for start in range(0, len(posteriors), _POSTERIORS_AT_ONCE):
         part = posteriors[start : start + _POSTERIORS_AT_ONCE]
         mass, below = _on_grid(alpha[part], beta[part])
-        rows = np.flatnonzero((of_row >= start) & (of_row < start + len(part)))
-        for some in np.split(rows, range(_ROWS_AT_ONCE, len(rows), _ROWS_AT_ONCE)):
-            can, grid = eligible[some], of_row[some] - start
-            others = _others(np.where(can[:, :, None], below[grid], 1.0))
-            result[some] = np.einsum("rkn,rkn->rk", mass[grid], others) * can
+        below = np.maximum(below, _LEAST)
+        logs, ratios = np.log(below), mass / below
+        for place, (log, ratio) in enumerate(zip(logs, ratios, strict=True), start):
+            rows = by_posterior[ends[place] : ends[place + 1]]
+            for some in np.split(rows, range(_ROWS_AT_ONCE, len(rows), _ROWS_AT_ONCE)):
+                can = eligible[some].astype(np.float64)
+                # Not by matrix products: theirs differ in the last bit with the company of a row.
+                all_below = np.exp(np.einsum("rk,kn->rn", can, log))
+                result[some] = np.einsum("rn,kn->rk", all_below, ratio) * can
     total = result.sum(axis=1, keepdims=True)
     error = np.abs(total[eligible.any(axis=1)] - 1).max(initial=0.0)
     return result / np.where(total > 0, total, 1), float(error)
@@ -137,28 +156,14 @@ def _on_grid(alpha: Floats, beta: Floats) -> tuple[Floats, Floats]:
     return weights * density, betainc(a, b, expit(nodes))
 
 
-def _others(factors: Floats) -> Floats:
-    """For each place of axis 1, the product over all other places."""
-    product = np.ones_like(factors)
-    before, after = np.ones_like(factors[:, 0]), np.ones_like(factors[:, 0])
-    last = factors.shape[1] - 1
-    for place in range(last):
-        before = before * factors[:, place]
-        product[:, place + 1] *= before
-        after = after * factors[:, last - place]
-        product[:, last - place - 1] *= after
-    return product
-
-
 def _thompson(
-    can: Bools, alpha: Floats, beta: Floats, matured: Floats, floor: float
+    can: Bools, alpha: Floats, beta: Floats, young: Bools, floor: float, sharpness: float
 ) -> tuple[Floats, float]:
     """Propensities of rows that the policy decides; rows that are alike are computed once."""
-    young = matured < MATURE_FROM
-    columns = [a[:, j] for a in (alpha, beta, can, young) for j in range(can.shape[1])]
-    firsts, row_group = _alike(columns)
+    words = [alpha.view(np.uint64), beta.view(np.uint64), _packed(can), _packed(young)]
+    firsts, row_group = _alike(words)
     can, young = can[firsts], young[firsts]
-    best, error = win_probabilities(alpha[firsts], beta[firsts], can)
+    best, error = win_probabilities(sharpness * alpha[firsts], sharpness * beta[firsts], can)
     arms = np.maximum(can.sum(axis=1, keepdims=True), 1)
     least = np.where(young, IMMATURE_SHARE / arms, np.minimum(floor, FLOOR_IN_ALL / arms)) * can
     return _lifted(best, least)[row_group], error
@@ -178,24 +183,33 @@ def _lifted(best: Floats, floor: Floats) -> Floats:
     return np.where(is_low, floor, scaled)
 
 
-def _alike(columns: list[NDArray]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First row of each group of equal rows, and the group of each row.
+def _alike(tables: list[Words]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First row of each group of rows that are equal in all tables, and the group of each row.
 
     Rows are grouped by a 64-bit hash, and compared with the first of their group in full.
     """
-    words = [np.asarray(column, dtype=np.float64).view(np.uint64) for column in columns]
-    hashed = np.zeros(len(words[0]), dtype=np.uint64)
-    for word in words:
-        hashed = _mixed(hashed ^ word)
+    hashed = np.zeros(len(tables[0]), dtype=np.uint64)
+    for number, table in enumerate(tables):
+        odd = _mixed(np.arange(table.shape[1], dtype=np.uint64) + np.uint64(1000 * number))
+        # Round floats differ in their upper bits only, which a product would push out.
+        folded = table ^ (table >> np.uint64(32))
+        hashed = _mixed(hashed ^ np.einsum("nk,k->n", folded, odd | np.uint64(1)))
     group, distinct = pd.factorize(hashed)
     firsts = np.full(len(distinct), len(hashed), dtype=np.int64)
     np.minimum.at(firsts, group, np.arange(len(hashed)))
-    if all(np.array_equal(word[firsts][group], word) for word in words):
+    if all(np.array_equal(table[firsts][group], table) for table in tables):
         return firsts, group.astype(np.int64)
     _, firsts, group = np.unique(
-        np.column_stack(words), axis=0, return_index=True, return_inverse=True
+        np.column_stack(tables), axis=0, return_index=True, return_inverse=True
     )
     return firsts.astype(np.int64), group.ravel().astype(np.int64)
+
+
+def _packed(flags: Bools) -> Words:
+    """Rows of flags as whole words, a byte each."""
+    whole = np.zeros((len(flags), -(-flags.shape[1] // 8) * 8), dtype=np.uint8)
+    whole[:, : flags.shape[1]] = flags
+    return whole.view(np.uint64)
 
 
 def _mixed(words: Words) -> Words:

@@ -10,9 +10,9 @@ import dagster as dg
 import pandas as pd
 
 from activations import programs
-from dagster_project import learning
+from dagster_project import evaluating, learning
 from dagster_project.resources import Workspace
-from ml import bandit, churn, lifetime_value, personas, plots, send_time
+from ml import bandit, churn, lifetime_value, personas, plots, policy_evaluation, send_time
 from ml.cards import Refusal
 
 KINDS = {"python", "postgres"}
@@ -140,17 +140,40 @@ def send_time_tables(workspace: Workspace) -> Iterator[dg.MaterializeResult]:
 
 
 @dg.asset(
-    key=["ml", "bandit_posteriors"],
+    key=["ml", "policy_evaluations"],
     group_name="ml",
     kinds=KINDS,
     deps=[["marts", "bandit_feedback"]],
 )
+def policy_evaluations(workspace: Workspace) -> dg.MaterializeResult:
+    """What other policies would have earned on logged decisions; who may decide from now on."""
+    as_of = workspace.as_of
+    before = policy_evaluation.held(
+        learning.frame(workspace, learning.CARDS), as_of, inclusive=False
+    )
+    feedback = learning.frame(workspace, "marts.bandit_feedback")
+    if not policy_evaluation.due(before, int(feedback["is_matured"].sum()), as_of):
+        return dg.MaterializeResult(metadata=evaluating.unchanged(before))
+    found = evaluating.evaluate(workspace, feedback, before)
+    shown = learning.Learned(None, found.card, {}).metadata()
+    for program, rows in found.frame.groupby("program"):
+        shown[f"policies_of_{program}"] = learning.picture(plots.policy_values(rows))
+    return dg.MaterializeResult(metadata=shown | {"dagster/row_count": len(found.frame)})
+
+
+@dg.asset(
+    key=["ml", "bandit_posteriors"],
+    group_name="ml",
+    kinds=KINDS,
+    deps=[["marts", "bandit_feedback"], ["ml", "policy_evaluations"]],
+)
 def bandit_posteriors(workspace: Workspace) -> dg.MaterializeResult:
-    """What each arm earns, by program and persona, from decisions whose reward has matured."""
+    """What each arm earns, by program and persona, from decisions and what they have earned."""
     loaded = programs.load_all(workspace.settings.programs)
     arms = {program.program: program.arm_names for program in loaded}
     feedback = learning.frame(workspace, "marts.bandit_feedback")
-    learned = bandit.posteriors(feedback, arms, workspace.as_of)
+    learners = evaluating.learners(workspace)
+    learned = bandit.posteriors(feedback, arms, workspace.as_of, learners)
     learning.record(workspace, learned.card, is_champion=True)
     learning.write(workspace, "ml.bandit_posteriors", learned.frame)
     shown = learning.Learned(None, learned.card, {}).metadata()

@@ -114,15 +114,17 @@ def decided(warehouse: Warehouse, tmp_path: Path) -> Warehouse:
 
 def test_decisions_are_measured_in_their_windows(decided: Warehouse) -> None:
     feedback = decided.rows(
-        "select decision_id, person_id, persona_id, reward, is_matured"
-        " from marts.bandit_feedback order by decision_id"
+        "select decision_id, person_id, persona_id, reward, is_matured, reward_kind,"
+        " reward_so_far, extract(epoch from %(as_of)s - rewarded_at)::float8 / 86400"
+        " from marts.bandit_feedback order by decision_id",
+        as_of=AS_OF,
     )
     assert [tuple(row.values()) for row in feedback] == [
-        ("clicked", "p1", None, 1.0, True),
-        ("clicked_late", "p2", None, 0.0, True),
-        ("too_late", "p5", None, 0.0, True),
-        ("waiting", "p3", None, None, False),
-        ("won_back", "p4", "gifters", 1.0, True),
+        ("clicked", "p1", None, 1.0, True, "click", 1.0, 8.0),
+        ("clicked_late", "p2", None, 0.0, True, "click", 0.0, None),
+        ("too_late", "p5", None, 0.0, True, "conversion", 0.0, None),
+        ("waiting", "p3", None, None, False, "click", 1.0, 1.0),
+        ("won_back", "p4", "gifters", 1.0, True, "conversion", 1.0, 4.0),
     ]
     results = decided.rows(
         "select program, assignment, arm, decisions, messages, opens, clicks, conversions,"

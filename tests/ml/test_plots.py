@@ -44,6 +44,20 @@ def plan(before: float = 100.0) -> pd.DataFrame:
     )
 
 
+def values(policies: int) -> pd.DataFrame:
+    worth = np.linspace(0.02, 0.05, policies)
+    return pd.DataFrame(
+        {
+            "policy": [f"policy {number}" for number in range(policies)],
+            "estimator": "dr",
+            "value": worth,
+            "lower": worth - 0.01,
+            "upper": worth + 0.01,
+            "effective_sample_size": 1000.0,
+        }
+    )
+
+
 def clouds() -> bytes:
     points = np.random.default_rng(1).normal(size=(60, 3))
     return plots.persona_map(points, np.arange(60) % 14 - 1, [f"Persona {n}" for n in range(13)])
@@ -57,6 +71,7 @@ PICTURES: dict[str, Picture] = {
     "holdout": lambda: plots.holdout(Holdout(90.0, np.arange(8.0), np.ones(8), np.ones(8))),
     "send_time": lambda: plots.send_time_heat_map(np.arange(168) / 168),
     "posteriors": lambda: plots.bandit_posteriors(posteriors(10)),
+    "policies": lambda: plots.policy_values(values(5)),
     "budgets": lambda: plots.budgets(plan()),
 }
 
@@ -90,6 +105,7 @@ def test_the_best_hour_is_framed_where_it_is(best: int, side: str, half: str) ->
 def test_nothing_to_show_is_said_not_raised() -> None:
     empty = [
         plots.bandit_posteriors(posteriors(0)),
+        plots.policy_values(values(0)),
         plots.budgets(plan().head(0)),
         plots.importance({}),
     ]

@@ -9,7 +9,8 @@ personas as (
     select * from {{ ref('stg_ml__person_personas') }}
 ),
 
--- Until its window has passed a decision has no reward: early answers are the happy ones.
+-- Until its window has passed a decision has no reward: early answers are the happy ones. What
+-- has come so far teaches by the share of answers that come by its age.
 feedback as (
     select
         decisions.decision_id,
@@ -18,14 +19,18 @@ feedback as (
         decisions.propensity,
         case
             when decisions.matured_at <= {{ as_of() }}
-                then decisions.is_rewarded::integer::double precision
+                then decisions.reward_amount::double precision
         end as reward,
         decisions.matured_at,
         decisions.person_id,
         personas.persona_id,
         decisions.assignment,
         decisions.matured_at <= {{ as_of() }} as is_matured,
-        decisions.decided_at
+        decisions.decided_at,
+        decisions.reward_kind,
+        decisions.reward_from,
+        decisions.rewarded_at,
+        decisions.reward_amount::double precision as reward_so_far
     from decisions
     left join personas on decisions.person_id = personas.person_id
 )

@@ -14,9 +14,12 @@ orders as (
 ordered as (
     select
         timed.decision_id,
-        bool_or(
-            orders.ordered_at > timed.reward_from and orders.ordered_at <= timed.matured_at
-        ) as has_rewarding_order,
+        min(orders.ordered_at) filter (
+            where orders.ordered_at > timed.reward_from and orders.ordered_at <= timed.matured_at
+        ) as rewarding_order_at,
+        sum(orders.net_revenue_amount) filter (
+            where orders.ordered_at > timed.reward_from and orders.ordered_at <= timed.matured_at
+        ) as rewarding_amount,
         bool_or(
             orders.ordered_at > timed.opened_at and orders.ordered_at <= timed.measured_at
         ) as has_converted,
@@ -32,23 +35,33 @@ ordered as (
     group by timed.decision_id
 ),
 
-measured as (
+rewarded as (
     select
         timed.*,
+        ordered.rewarding_amount,
         coalesce(ordered.has_converted, false) as has_converted,
         coalesce(ordered.net_revenue_amount, 0) as net_revenue_amount,
-        case timed.reward_kind
-            when 'click'
-                then
-                    coalesce(
-                        timed.clicked_at > timed.reward_from
-                        and timed.clicked_at <= timed.matured_at,
-                        false
-                    )
-            else coalesce(ordered.has_rewarding_order, false)
-        end as is_rewarded
+        case
+            when timed.reward_kind <> 'click' then ordered.rewarding_order_at
+            when
+                timed.clicked_at > timed.reward_from and timed.clicked_at <= timed.matured_at
+                then timed.clicked_at
+        end as rewarded_at
     from timed
     left join ordered on timed.decision_id = ordered.decision_id
+),
+
+-- A refund can take an order's revenue below nothing; a message is not worth less than silence.
+measured as (
+    select
+        rewarded.*,
+        rewarded.rewarded_at is not null as is_rewarded,
+        case
+            when rewarded.rewarded_at is null then 0
+            when rewarded.reward_kind = 'revenue' then greatest(rewarded.rewarding_amount, 0)
+            else 1
+        end as reward_amount
+    from rewarded
 )
 
 select * from measured
