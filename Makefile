@@ -11,7 +11,7 @@ WITH_CONFIG := $(if $(CONFIG),--config $(CONFIG),)
 run: $(INSTALLED)  ## Two days of the simulated market, from nothing
 	@$(BIN)/loopdrive run --days 2 $(WITH_CONFIG)
 
-dev: $(INSTALLED)  ## The Dagster UI on the same data
+dev: $(INSTALLED)  ## The Dagster UI and the gateway on the same data
 	@$(BIN)/loopdrive dev $(WITH_CONFIG)
 
 test: $(INSTALLED)  ## All tests but the long truth tests

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from bench import attribution, decisions, ingestion, loop
+from bench import attribution, decisions, gateway, ingestion, loop
 from warehouse import Warehouse, migrations, server
 
 BASELINES = Path(__file__).with_name("baselines.json")
@@ -107,6 +107,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "loop": loop.run,
     "attribution": attribution.run,
     "decisions": decisions.run,
+    "gateway": gateway.run,
 }
 
 
@@ -164,7 +165,19 @@ def _lines(parts: Mapping[str, Mapping[str, Any]]) -> list[Line]:
             Line("decisions against MABWiser's figure", times, 10, "times as fast", at_least=True),
             Line("their peak memory", figures["peak_mebibytes"], 2048, "MiB"),
         ]
+    if figures := parts.get("gateway"):
+        lines += _gateway_lines(figures)
     return lines
+
+
+def _gateway_lines(figures: Mapping[str, Any]) -> list[Line]:
+    single, batch = figures["single_requests_per_second"], figures["batch_events_per_second"]
+    return [
+        Line("single events on the disk", single, 1_000, "requests/s", at_least=True),
+        Line("their 99th percentile", figures["single_p99_milliseconds"], 50, "ms"),
+        Line("events in batches on the disk", batch, 10_000, "events/s", at_least=True),
+        Line("context look-up, 99th percentile", figures["context_p99_milliseconds"], 20, "ms"),
+    ]
 
 
 def _rehearsal(figures: Mapping[str, Any]) -> float:
@@ -233,6 +246,14 @@ TEXTS = {
         f" ({decisions.MABWISER_PER_SECOND:,} decisions a second, no propensities) was measured on"
         " another day on a machine of the same"
         " kind and is not installed here: the ratio is against that figure.",
+    ),
+    "gateway": (
+        "The gateway",
+        "`loopdrive gateway` on a simulated market that was played for a day; the load comes from"
+        " a second process on loopback over kept connections, each sending its next request when"
+        " the last one was answered, five seconds for each figure. Every event is synced to the"
+        " disk before its answer, and counted in the files afterwards. A batch holds"
+        f" {gateway.EVENTS_A_BATCH} events of about 500 bytes.",
     ),
 }
 

@@ -90,6 +90,7 @@ def create(made: Gateway) -> ASGIApp:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         exception_handlers={HTTPException: _refused, Exception: _broken},
     )
     app.state.gateway = made

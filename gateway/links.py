@@ -34,10 +34,15 @@ TARGET = """
 
 
 @router.get(
-    "/l/{code}",
+    "/l/{code:path}",
     status_code=302,
     response_class=RedirectResponse,
-    responses={404: {"description": "Not known here.", "content": {"text/html": {}}}},
+    responses={
+        404: {
+            "description": "Not known here.",
+            "content": {"text/html": {}, "application/json": {}},
+        }
+    },
 )
 async def follow(code: str, request: Request) -> Response:
     """To the shop, whatever happens: a click that cannot be counted is still somebody's."""

@@ -61,6 +61,8 @@ _REFUSALS = {
     status: {"description": told["description"], "content": _PAGE[200]["content"]}
     for status, told in described(400, 404, 408, 413, 415, 429, 503).items()
 }
+# A path that no route takes (a line break in it) is answered without a page.
+_REFUSALS[404]["content"] = _REFUSALS[404]["content"] | described(404)[404]["content"]
 _FORM = {
     "requestBody": {
         "required": True,
@@ -88,7 +90,7 @@ class Reader:
         return tuple(dict.fromkeys([self.channel, *(channel for channel, _ in self.addresses)]))
 
 
-@router.get("/unsubscribe/{token}", responses=_PAGE | _REFUSALS, response_class=Response)
+@router.get("/unsubscribe/{token:path}", responses=_PAGE | _REFUSALS, response_class=Response)
 async def page(token: str, request: Request) -> Response:
     """The choices. Looking at them changes nothing."""
     gateway = gateway_of(request)
@@ -100,7 +102,7 @@ async def page(token: str, request: Request) -> Response:
 
 
 @router.post(
-    "/unsubscribe/{token}",
+    "/unsubscribe/{token:path}",
     responses=_PAGE | _REFUSALS,
     response_class=Response,
     openapi_extra=_FORM,

@@ -20,7 +20,7 @@ from ingestion.contracts import PROVIDER_EVENTS, TABLES, Contract
 from ingestion.results import BatchResult, FileError, IngestionError, Reject, Tally
 from warehouse import Settings, SourceSettings, Warehouse
 
-# (source, content hash) to batch and status.
+# (source, content hash), and (source, location), to batch and status.
 _Seen = dict[tuple[str, str], tuple[int, str]]
 
 
@@ -117,10 +117,14 @@ def _run(warehouse: Warehouse, settings: Settings, now: datetime) -> Iterator[_R
 def _seen(warehouse: Warehouse) -> _Seen:
     """Batches that need no second reading: loaded ones, and held ones until accepted."""
     rows = warehouse.rows("""
-        select source, content_hash, batch_id, status from raw.batches
+        select source, content_hash, location, batch_id, status from raw.batches
         where status in ('loaded', 'held') order by batch_id
     """)
-    return {(row["source"], row["content_hash"]): (row["batch_id"], row["status"]) for row in rows}
+    return {
+        (row["source"], name): (row["batch_id"], row["status"])
+        for row in rows
+        for name in (row["content_hash"], row["location"])
+    }
 
 
 def _load_source(run: _Run, source: SourceSettings, seen: _Seen) -> Iterator[BatchResult]:
@@ -137,6 +141,9 @@ def _load_file(
     run: _Run, source: SourceSettings, file: files.SourceFile, seen: _Seen
 ) -> BatchResult:
     content_hash = ""
+    # A file that never changes once it has its name is known by it: it is not read again.
+    if source.options.get("files") == "final" and (source.name, file.location) in seen:
+        return _known(source, file.location, *seen[source.name, file.location])
     try:
         with files.opened(file, run.directory) as local:
             content_hash = local.content_hash

@@ -283,7 +283,7 @@ def _landed(folder: Path) -> tuple[SourceSettings, ...]:
                 "kind": kind,
                 "name": f"gateway_{part}",
                 "path": str(folder / part / "*.jsonl"),
-                "options": {"hold": "never"},
+                "options": {"hold": "never", "files": "final"},
             }
         )
         for kind, part in front.LANDED.items()

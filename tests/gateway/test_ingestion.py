@@ -60,6 +60,23 @@ def test_refused_lines_of_some_never_hold_the_events_of_others(served: Served) -
     assert (events.status, events.rows_loaded, events.rows_rejected) == ("loaded", 2, 59)
 
 
+def test_a_whole_file_is_loaded_once_and_not_read_again(served: Served) -> None:
+    warehouse = served.gateway.connections.warehouse
+    for number in range(2):
+        served.event(messageId=f"m{number}")
+        served.publish()
+    folder = served.settings.workspace_home / "gateway" / "events"
+    loaded = ingestion.ingest(warehouse, served.settings, now=NOW)
+    for path in folder.glob("*.jsonl"):
+        path.write_bytes(b"whoever reads this fails")
+    served.event(messageId="m2")
+    served.publish()
+    again = ingestion.ingest(warehouse, served.settings, now=NOW)
+    assert [one.status for one in loaded] == ["loaded", "loaded"]
+    assert sorted(one.status for one in again) == ["already_loaded", "already_loaded", "loaded"]
+    assert warehouse.rows("select count(*) as n from raw.events") == [{"n": 3}]
+
+
 def test_times_and_identifiers_arrive_as_they_were_sent(served: Served) -> None:
     traits = {"email": " Ada@Example.COM ", "phone": "+44 7700 900123"}
     body = {"userId": "u1", "anonymousId": "a1", "traits": traits, "messageId": "m"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from dagster_project.cli import identity, inspect, operate, review, run, stages
+from dagster_project.cli import gateway, identity, inspect, operate, review, run, stages
 from dagster_project.cli.app import app
 from sandbox import scorecard
 from warehouse import Settings, open_warehouse
@@ -17,6 +17,7 @@ from warehouse import Settings, open_warehouse
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "contracts.md"
 SCHEMAS = ("raw", "identity", "marts", "features", "ml", "activation", "delivery")
 FAMILIES = (
+    gateway,
     identity,
     inspect,
     operate,
