@@ -162,11 +162,34 @@ def consents(draw: random.Random, days: int) -> list[Row]:
     return list(rows.values())
 
 
-def rates() -> list[Row]:
-    """Dollar rates of every other day: the days between hold the last one."""
+def rates(factor: float = 1) -> list[Row]:
+    """Dollar rates of a few days: the days between hold the last one."""
     return [
-        {"date": (START + timedelta(days=d)).date(), "currency": "USD", "rate_to_workspace": str(r)}
+        {
+            "date": (START + timedelta(days=d)).date(),
+            "currency": "USD",
+            "rate_to_workspace": str(round(r * factor, 4)),
+        }
         for d, r in ((0, 0.9), (4, 0.95), (9, 0.8))
+    ]
+
+
+def spend(draw: random.Random, days: int) -> list[Row]:
+    """What a campaign cost on each day; drawn again, a platform's second thoughts."""
+    return [
+        {
+            "date": (START + timedelta(days=day)).date(),
+            "platform": "google",
+            "account_id": "1",
+            "campaign_id": "brand",
+            "ad_set_id": "",
+            "channel": "paid_search",
+            "impressions": 100,
+            "clicks": 10,
+            "spend_amount": draw.randrange(100, 900) / 100,
+            "currency": "EUR",
+        }
+        for day in range(days)
     ]
 
 

@@ -80,7 +80,7 @@ changed as (
             totals.table_name = published.table_name
             and totals.column_name = published.column_name
             and totals.date = published.date
-    where coalesce(totals.value, 0) is distinct from published.value
+    where coalesce(totals.value, 0) <> coalesce(published.value, 0)
 ),
 
 explained as (
