@@ -43,8 +43,7 @@ RETRY_SECONDS = 5
 class Gateway:
     """One running gateway. `clock` gives the wall time, `new_id` ids for messages without one.
 
-    `known_at` is the moment at which decisions are judged when it is not the wall's: the business
-    time of a simulated workspace, read in SQL when None.
+    In a simulated workspace (`is_simulated`) a decision stands by business time, not by the wall's.
     """
 
     brand: BrandSettings
