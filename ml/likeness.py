@@ -1,13 +1,14 @@
 """Links by likeness: contact cards of one person that share no proof, found by resemblance.
 
-Here: the Fellegi-Sunter model (Splink 5 on DuckDB in memory) over names, birth date, place,
-street, mail and telephone; its unsupervised training; the pairs it accepts or proposes, with the
-match weights that say why. Not here: which pairs the guards keep apart (`ml.identity_changes`),
+Here: the Fellegi-Sunter model over names, birth date, place, street, mail and telephone (Splink 5
+on DuckDB in memory blocks, compares and counts); the pairs it accepts or proposes, with the match
+weights that say why. Not here: which pairs the guards keep apart (`ml.identity_changes`),
 writing rules and reviews.
 
 Source: Fellegi and Sunter 1969; Splink (Linacre et al. 2022), whose formula it is:
-match weight = log2(lambda / (1 - lambda)) + sum over fields of log2(m / u), with term frequencies
-for exact agreement; probability = 2^weight / (1 + 2^weight).
+match weight = log2(share of matches / share of others) + sum over fields of log2(m / u), with the
+value's frequency for u where it is the same, less log2(1 + odds that it is two of one household);
+probability = 2^weight / (1 + 2^weight).
 """
 
 import json
@@ -23,24 +24,29 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from ml import cards
+from ml import cards, match_mixture
 from ml.cards import ModelCard, Refusal
 
 MODEL = "contact_links"
 ID = "contact_id"
 ACCEPTED, PROPOSED = 0.99, 0.80
+UNSURE = 0.989999
+# Bits by which a pair is more likely two of one household than two strangers.
+AT_HOME = 3
 FIELDS = (
     "first_name", "last_name", "birth_date", "city", "postal_code", "street", "email", "phone",
 )  # fmt: skip
+# What people of one household have in common by chance only.
+OWN = frozenset({"first_name", "birth_date"})
 PROPOSAL = ["left_contact_id", "right_contact_id", "match_probability", "explanation"]
 # Below, there are not enough pairs to learn how often cards of one person agree.
 LEAST_CONTACTS, LEAST_TWINS = 200, 20
-RANDOM_PAIRS, EM_PAIRS, SEED = 2_000_000, 1_000_000, 20_260_101
+RANDOM_PAIRS, SEED = 400_000, 20_260_101
+RAREST = 1 / RANDOM_PAIRS
 PARAMS: Mapping[str, Any] = {
     "accepted": ACCEPTED,
     "proposed": PROPOSED,
     "random_pairs": RANDOM_PAIRS,
-    "em_pairs": EM_PAIRS,
     "seed": SEED,
 }
 # Pairs that are compared at all: those that agree exactly on one of these, broad before narrow.
@@ -52,24 +58,16 @@ BLOCKS: Sequence[Sequence[str]] = (
 )
 # A block with more pairs than this for each contact is left to narrower ones: two common names in
 # one large city are no hint, and comparing a hundred times as many pairs finds hardly more.
-PAIRS_PER_CONTACT = 100
-# Blocks to learn in, each leaving other fields free: true pairs are a fair share of the pairs.
-SESSIONS: Sequence[Sequence[str]] = (
-    *(("email",), ("phone",), ("birth_date",), ("first_name", "last_name")),
-    *(("last_name", "postal_code"), ("first_name", "last_name", "city")),
-    *(("birth_date", "postal_code"), ("birth_date", "last_name")),
+PAIRS_PER_CONTACT = 40
+# Three fields that hardly any two persons have in common: one of them a person's own, and not
+# only what namesakes of one town share.
+SEEDS: Sequence[Sequence[str]] = tuple(
+    rule
+    for rule in combinations(
+        ("first_name", "birth_date", "last_name", "postal_code", "street", "email", "phone"), 3
+    )
+    if OWN.intersection(rule)
 )
-SESSION_PAIRS_PER_CONTACT = 2
-# Pairs that hardly any two persons have by chance: they say how many twins there are.
-TWINS: Sequence[Sequence[str]] = (
-    ("first_name", "last_name", "birth_date"),
-    ("first_name", "last_name", "postal_code", "city"),
-    ("first_name", "last_name", "email"),
-    ("first_name", "birth_date", "postal_code"),
-)
-TWINS_RECALL = 0.7
-# Below this weight, in bits, under the first guess of lambda, a pair adds nothing to it.
-LEAST_WEIGHT, PRIOR_STEPS = -8.0, 200
 # What lies between the same and anything else, in the order in which it is tried.
 LEVELS: Mapping[str, Sequence[str]] = {
     "first_name": ("swapped", "very close", "akin"),
@@ -102,10 +100,12 @@ def link(contacts: pd.DataFrame, as_of: datetime) -> Likeness | Refusal:
     """Find the pairs of cards that are one person with probability 0.80 or more.
 
     contacts: one row a contact, `contact_id` and any of FIELDS as text (null or empty: unknown).
-    Trained on these contacts alone, without labels: u by random pairs, m by expectation
-    maximisation in several blocks, lambda from twins that nearly surely are. One thread, a fixed
-    seed and sorted rows make it the same every time. Refused with fewer than 200 contacts, with
-    fewer than 20 twins, or when a field's agreement speaks against a match.
+    Trained on these contacts alone, without labels (`ml.match_mixture`): u by random pairs, m by
+    pairs that agree on three other fields, shares by expectation maximisation. One thread, a fixed
+    seed and sorted rows make it the same every time. Cards of what may be one household, with two
+    different birth dates, are never sure: they stay below ACCEPTED, for a person to look at. Refused with fewer than 200
+    contacts, with fewer than 20 pairs to learn from, or when a field's agreement speaks against a
+    match.
     """
     known = prepared(contacts)
     digest = cards.data_digest(known)
@@ -117,18 +117,23 @@ def link(contacts: pd.DataFrame, as_of: datetime) -> Likeness | Refusal:
 
     if len(known) < LEAST_CONTACTS:
         return Refusal(card("refused", f"{len(known)} contacts; {LEAST_CONTACTS} are needed"))
-    fields = [name for name in FIELDS if known[name].notna().mean() > 0.05]
     with _connected(known) as connection:
-        found |= {"twins": _count(connection, _usable(TWINS, fields)), "fields": fields}
+        fields = [name for name in FIELDS if known[name].notna().mean() > 0.05]
+        seeds = _usable(SEEDS, fields)
+        found |= {"twins": _count(connection, seeds), "fields": fields}
         if found["twins"] < LEAST_TWINS:
             text = f"{found['twins']} pairs of cards are nearly surely one person"
             return Refusal(card("refused", f"{text}; {LEAST_TWINS} are needed to learn from"))
         blocks = _suitable(connection, _usable(BLOCKS, fields), PAIRS_PER_CONTACT * len(known))
-        linker = _trained(connection, fields, blocks, SESSION_PAIRS_PER_CONTACT * len(known))
-        found |= {"blocks": ["+".join(rule) for rule in blocks], "weights": _weights(linker)}
+        u, table = _compared(connection, fields, blocks)
+        patterns = _patterns(connection, table, fields)
+        learnt = _learnt(patterns, u, fields, seeds, len(known))
+        found |= {"blocks": ["+".join(rule) for rule in blocks]}
+        found |= {"share": learnt.share, "household_share": learnt.household_share}
+        found |= {"pairs": int(patterns[:, -1].sum()), "weights": _weights(fields, learnt.m, u)}
         if odd := _contrary(found["weights"]):
             return Refusal(card("refused", f"agreement on {odd} speaks against a match"))
-        found["prior"], links = _scored(linker, fields, len(known))
+        links = _scored(connection, table, fields, found["weights"], learnt)
     is_accepted = links["match_probability"] >= ACCEPTED
     found |= {"accepted": int(is_accepted.sum()), "proposed": int((~is_accepted).sum())}
     return Likeness(card("passed", f"{len(links)} pairs alike"), links)
@@ -164,11 +169,13 @@ def _same(rule: Sequence[str]) -> str:
     return " and ".join(f"l.{name} = r.{name}" for name in rule)
 
 
-def _count(connection: duckdb.DuckDBPyConnection, rules: Sequence[Sequence[str]]) -> int:
-    """Distinct pairs that agree on one of the rules."""
+def _count(
+    connection: duckdb.DuckDBPyConnection, rules: Sequence[Sequence[str]], also: str = "true"
+) -> int:
+    """Distinct pairs that agree on one of the rules, and of which something else holds."""
     parts = [
         f"select l.{ID} as one, r.{ID} as other from contacts as l inner join contacts as r"
-        f" on {_same(rule)} and l.{ID} < r.{ID}"
+        f" on {_same(rule)} and l.{ID} < r.{ID} where {also}"
         for rule in rules
     ]
     if not parts:
@@ -178,9 +185,9 @@ def _count(connection: duckdb.DuckDBPyConnection, rules: Sequence[Sequence[str]]
 
 
 def _suitable(
-    connection: duckdb.DuckDBPyConnection, rules: Sequence[Sequence[str]], most: int, least: int = 0
+    connection: duckdb.DuckDBPyConnection, rules: Sequence[Sequence[str]], most: int
 ) -> list[Sequence[str]]:
-    """The rules on which that many pairs agree, without those that a broader one holds."""
+    """The rules on which at most so many pairs agree, without those that a broader one holds."""
     kept: list[Sequence[str]] = []
     for rule in rules:
         if any(set(broader) <= set(rule) for broader in kept):
@@ -190,18 +197,15 @@ def _suitable(
             f"select coalesce(sum(held * (held - 1) // 2), 0) from (select count(*) as held"
             f" from contacts where {known} group by {', '.join(rule)})"
         ).fetchall()
-        if least <= rows[0][0] <= most:
+        if rows[0][0] <= most:
             kept.append(rule)
     return kept
 
 
-def _trained(
-    connection: duckdb.DuckDBPyConnection,
-    fields: Sequence[str],
-    blocks: Sequence[Sequence[str]],
-    most: int,
-) -> Any:
-    """A Splink linker whose parameters are learnt from the contacts."""
+def _compared(
+    connection: duckdb.DuckDBPyConnection, fields: Sequence[str], blocks: Sequence[Sequence[str]]
+) -> tuple[list[np.ndarray], str]:
+    """u per field, different first, and the table of all blocked pairs with their levels."""
     from splink import DuckDBAPI, Linker, SettingsCreator, block_on
 
     logging.getLogger("splink").setLevel(logging.ERROR)
@@ -215,17 +219,38 @@ def _trained(
     )
     api = DuckDBAPI(connection)
     linker = Linker(api.register("contacts"), settings, log_level=None, validate_settings=False)
-    train = linker.training
-    twins: list[Any] = [_same(rule) for rule in _usable(TWINS, fields)]
-    train.estimate_probability_two_random_records_match(twins, recall=TWINS_RECALL)
-    train.estimate_u_using_random_sampling(
+    linker.training.estimate_u_using_random_sampling(
         max_pairs=RANDOM_PAIRS, seed=SEED, min_count_per_level=None, num_chunks=1
     )
-    for rule in _suitable(connection, _usable(SESSIONS, fields), most, LEAST_TWINS):
-        train.estimate_parameters_using_expectation_maximisation(
-            block_on(*rule), max_pairs=EM_PAIRS
-        )
-    return linker
+    u = []
+    for comparison in linker._settings_obj.core_model_settings.comparisons:
+        levels = [level for level in comparison.comparison_levels if not level.is_null_level]
+        seen = [level.u_probability for level in reversed(levels)]
+        # A level that no random pair showed is rarer than one in all of them.
+        u.append(np.array([s if isinstance(s, float) else 0.0 for s in seen]).clip(RAREST))
+    return u, linker.inference.predict().physical_name
+
+
+def _patterns(
+    connection: duckdb.DuckDBPyConnection, table: str, fields: Sequence[str]
+) -> np.ndarray:
+    """int[patterns, fields + 1]: levels, and how many pairs show them."""
+    gammas = ", ".join(f"gamma_{name}" for name in fields)
+    query = f"select {gammas}, count(*) from {table} group by all order by all"
+    return np.array(connection.execute(query).fetchall(), dtype=np.int64)
+
+
+def _learnt(
+    patterns: np.ndarray,
+    u: list[np.ndarray],
+    fields: Sequence[str],
+    seeds: Sequence[Sequence[str]],
+    count: int,
+) -> match_mixture.Mixture:
+    places = [[list(fields).index(name) for name in rule] for rule in seeds]
+    is_own = [name in OWN for name in fields]
+    pairs = count * (count - 1) / 2
+    return match_mixture.fit(patterns[:, :-1], patterns[:, -1], u, is_own, places, pairs)
 
 
 def _comparison(name: str) -> Any:
@@ -250,18 +275,14 @@ def _comparison(name: str) -> Any:
     )
 
 
-def _weights(linker: Any) -> dict[str, dict[str, float]]:
+def _weights(
+    fields: Sequence[str], m: Sequence[np.ndarray], u: Sequence[np.ndarray]
+) -> dict[str, dict[str, float]]:
     """Match weight in bits of every level of every field, the same first."""
-    out: dict[str, dict[str, float]] = {}
-    for comparison in linker._settings_obj.core_model_settings.comparisons:
-        name = comparison.output_column_name
-        bits = [
-            round(float(level._log2_bayes_factor), 4)
-            for level in comparison.comparison_levels
-            if not level.is_null_level
-        ]
-        out[name] = dict(zip(_levels(name), bits, strict=True))
-    return out
+    return {
+        name: dict(zip(_levels(name), np.log2(yes / no)[::-1].round(4).tolist(), strict=True))
+        for name, yes, no in zip(fields, m, u, strict=True)
+    }
 
 
 def _levels(name: str) -> list[str]:
@@ -277,48 +298,66 @@ def _contrary(weights: Mapping[str, Mapping[str, float]]) -> str | None:
     return None
 
 
-def _scored(linker: Any, fields: Sequence[str], count: int) -> tuple[float, pd.DataFrame]:
-    """The share of true pairs among all pairs, and the links under it."""
-    table = linker.inference.predict(threshold_match_weight=LEAST_WEIGHT)
-    rows = table.as_pandas_dataframe()
-    rows = rows.rename(columns={f"{ID}_l": PROPOSAL[0], f"{ID}_r": PROPOSAL[1]})
-    rows = rows.sort_values(PROPOSAL[:2], ignore_index=True)
-    core = linker._settings_obj.core_model_settings
-    twins = core.probability_two_random_records_match
-    evidence = rows["match_weight"].to_numpy(float) - np.log2(twins / (1 - twins))
-    prior = _prior(evidence, count * (count - 1) / 2, twins)
-    weight = evidence + np.log2(prior / (1 - prior))
-    probability = 1 / (1 + np.exp2(-weight))
-    rows = rows.assign(match_weight=weight, match_probability=probability.round(6))
-    rows = rows[rows["match_probability"] >= PROPOSED]
+def _scored(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    fields: Sequence[str],
+    weights: Mapping[str, Mapping[str, float]],
+    learnt: match_mixture.Mixture,
+) -> pd.DataFrame:
+    """The links: agreement on a value that is rare weighs by how rare it is."""
+    others = 1 - learnt.share - learnt.household_share
+    prior = float(np.log2(learnt.share / others))
+    parts, home = [], []
+    for name, m, of_home in zip(fields, learnt.m, learnt.household, strict=True):
+        bits = list(weights[name].values())[::-1]
+        parts.append(f"{_bits(name, bits, m)} as bits_{name}")
+        if name not in OWN:
+            at_home = [
+                bit + float(np.log2(h / y)) for bit, h, y in zip(bits, of_home, m, strict=True)
+            ]
+            home.append(_bits(name, at_home, of_home))
+    odds = learnt.household_share / others
+    parts.append(f"-log2(1 + {odds} * pow(2, {' + '.join(home) or '-1000'})) as bits_household")
+    total = " + ".join([str(prior), *(f"bits_{name}" for name in (*fields, "household"))])
+    least = float(np.log2(PROPOSED / (1 - PROPOSED)))
+    rows = connection.execute(
+        f"select *, {total} as bits from (select *, {', '.join(parts)} from {table})"
+        f" where {total} >= {least} order by bits desc, {ID}_l, {ID}_r"
+    ).df()
+    probability = 1 / (1 + np.exp2(-rows["bits"].to_numpy(float)))
+    if "birth_date" in fields:
+        born_apart = (rows["gamma_birth_date"] == 0) & (rows["bits_household"] <= -AT_HOME)
+        probability = np.where(born_apart, np.minimum(probability, UNSURE), probability)
     told = [_explained(row, fields) for row in rows.to_dict("records")]
-    rows = rows.assign(explanation=pd.array(told, dtype="object"))
-    order = ["match_probability", *PROPOSAL[:2]]
-    rows = rows.sort_values(order, ascending=[False, True, True], ignore_index=True)
-    return float(prior), rows[PROPOSAL]
+    links = pd.DataFrame(
+        {
+            PROPOSAL[0]: rows[f"{ID}_l"].astype("str"),
+            PROPOSAL[1]: rows[f"{ID}_r"].astype("str"),
+            PROPOSAL[2]: probability.round(6),
+            PROPOSAL[3]: pd.array(told, dtype="str"),
+        }
+    )
+    order = [PROPOSAL[2], *PROPOSAL[:2]]
+    return links.sort_values(order, ascending=[False, True, True], ignore_index=True)
 
 
-def _prior(evidence: np.ndarray, pairs: float, start: float) -> float:
-    """The mixing share lambda at which it equals the mean probability of a match (EM on lambda
-    alone). evidence: weights in bits without the prior; pairs that are not among them count 0."""
-    prior = start
-    for _ in range(PRIOR_STEPS):
-        chance = 1 / (1 + np.exp2(-(evidence + np.log2(prior / (1 - prior)))))
-        renewed = max(float(chance.sum()) / pairs, 1 / pairs)
-        if abs(renewed - prior) <= 1e-6 * prior:
-            break
-        prior = renewed
-    return prior
+def _bits(name: str, bits: Sequence[float], probability: np.ndarray) -> str:
+    """SQL of the weight of a field: by level, and where it is the same by how rare the value is."""
+    cases = [f"when gamma_{name} = {level} then {bit}" for level, bit in enumerate(bits)]
+    if name in TERM_FREQUENCIES:
+        rarity = f"log2({probability[-1]} / greatest(tf_{name}_l, tf_{name}_r))"
+        cases[-1] = f"when gamma_{name} = {len(bits) - 1} then {rarity}"
+    return f"case {' '.join(cases)} else 0 end"
 
 
-def _explained(row: Mapping[str, Any], fields: Sequence[str]) -> str:
+def _explained(row: Mapping[Any, Any], fields: Sequence[str]) -> str:
     """The weight of each field, and the level on which it stood; what is unknown weighs 0."""
     told: dict[str, Any] = {}
     for name in fields:
         place = int(row[f"gamma_{name}"])
-        levels = _levels(name)
-        level = "unknown" if place < 0 else levels[len(levels) - 1 - place]
-        bits = float(row[f"mw_{name}"]) + float(row.get(f"mw_tf_adj_{name}", 0.0))
-        told[name] = {"level": level, "bits": round(bits, 2)}
-    total = round(float(row["match_weight"]), 2)
-    return json.dumps({"bits": total, "fields": told}, sort_keys=True)
+        level = "unknown" if place < 0 else _levels(name)[::-1][place]
+        told[name] = {"level": level, "bits": round(float(row[f"bits_{name}"]), 2)}
+    home = {"level": "may be two of one household", "bits": round(float(row["bits_household"]), 2)}
+    whole = {"bits": round(float(row["bits"]), 2), "fields": told | {"household": home}}
+    return json.dumps(whole, sort_keys=True)
