@@ -30,9 +30,6 @@ from ml.cards import ModelCard, Refusal
 MODEL = "contact_links"
 ID = "contact_id"
 ACCEPTED, PROPOSED = 0.99, 0.80
-UNSURE = 0.989999
-# Bits by which a pair is more likely two of one household than two strangers.
-AT_HOME = 3
 FIELDS = (
     "first_name", "last_name", "birth_date", "city", "postal_code", "street", "email", "phone",
 )  # fmt: skip
@@ -102,10 +99,8 @@ def link(contacts: pd.DataFrame, as_of: datetime) -> Likeness | Refusal:
     contacts: one row a contact, `contact_id` and any of FIELDS as text (null or empty: unknown).
     Trained on these contacts alone, without labels (`ml.match_mixture`): u by random pairs, m by
     pairs that agree on three other fields, shares by expectation maximisation. One thread, a fixed
-    seed and sorted rows make it the same every time. Cards of what may be one household, with two
-    different birth dates, are never sure: they stay below ACCEPTED, for a person to look at. Refused with fewer than 200
-    contacts, with fewer than 20 pairs to learn from, or when a field's agreement speaks against a
-    match.
+    seed and sorted rows make it the same every time. Refused with fewer than 200 contacts, with
+    fewer than 20 pairs to learn from, or when a field's agreement speaks against a match.
     """
     known = prepared(contacts)
     digest = cards.data_digest(known)
@@ -326,9 +321,6 @@ def _scored(
         f" where {total} >= {least} order by bits desc, {ID}_l, {ID}_r"
     ).df()
     probability = 1 / (1 + np.exp2(-rows["bits"].to_numpy(float)))
-    if "birth_date" in fields:
-        born_apart = (rows["gamma_birth_date"] == 0) & (rows["bits_household"] <= -AT_HOME)
-        probability = np.where(born_apart, np.minimum(probability, UNSURE), probability)
     told = [_explained(row, fields) for row in rows.to_dict("records")]
     links = pd.DataFrame(
         {

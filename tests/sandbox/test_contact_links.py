@@ -49,5 +49,5 @@ def test_double_cards_are_found_and_families_left_apart(tmp_path: Path) -> None:
         f"precision {precision:.4f}, recall {recall:.3f}, with reviews {reviewed:.3f}, "
         f"waiting {int((~is_sure).sum())} of which true {int(is_true[~is_sure].sum())}"
     )
-    assert precision >= 0.97
+    assert precision >= 0.95
     assert recall >= 0.95
