@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from bench import attribution, decisions, gateway, ingestion, loop
+from bench import attribution, decisions, gateway, ingestion, loop, models
 from warehouse import Warehouse, migrations, server
 
 BASELINES = Path(__file__).with_name("baselines.json")
@@ -108,6 +108,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "attribution": attribution.run,
     "decisions": decisions.run,
     "gateway": gateway.run,
+    "models": models.run,
 }
 
 
@@ -141,6 +142,7 @@ TIMES = {
     "ingestion": ("ingestion_seconds", "copy_seconds"),
     "loop": ("two_days_seconds", "third_day_seconds"),
     "decisions": ("seconds",),
+    "models": ("day_seconds", "day_seconds_long"),
 }
 
 
@@ -167,6 +169,8 @@ def _lines(parts: Mapping[str, Mapping[str, Any]]) -> list[Line]:
         ]
     if figures := parts.get("gateway"):
         lines += _gateway_lines(figures)
+    if figures := parts.get("models"):
+        lines += _model_lines(figures)
     return lines
 
 
@@ -177,6 +181,18 @@ def _gateway_lines(figures: Mapping[str, Any]) -> list[Line]:
         Line("their 99th percentile", figures["single_p99_milliseconds"], 50, "ms"),
         Line("events in batches on the disk", batch, 10_000, "events/s", at_least=True),
         Line("context look-up, 99th percentile", figures["context_p99_milliseconds"], 20, "ms"),
+    ]
+
+
+def _model_lines(figures: Mapping[str, Any]) -> list[Line]:
+    long = f"{figures['factor']} times the history"
+    return [
+        Line(f"a day's models with {long}", figures["day_ratio"], 1.3, "of it"),
+        Line("one person's context", figures["context_milliseconds"], 10, "ms"),
+        *(
+            Line(f"full refresh of {name} by hand's", figures[f"{name}_ratio"], 2, "of it")
+            for name in models.REFRESHED
+        ),
     ]
 
 
@@ -254,6 +270,17 @@ TEXTS = {
         " the last one was answered, five seconds for each figure. Every event is synced to the"
         " disk before its answer, and counted in the files afterwards. A batch holds"
         f" {gateway.EVENTS_A_BATCH} events of about 500 bytes.",
+    ),
+    "models": (
+        "The models of a day, and full refreshes",
+        "10,000 events a day of persons who come, stay 30 days and go, made in the raw tables by"
+        " arithmetic (`bench/model_history.py`). `day_seconds` sums what dbt reports for every"
+        " model, seed and test of the day after `events` of history, `day_seconds_long` of the"
+        " same day after `factor` times as many. Identities are given, their resolution is not"
+        " measured here. Full refreshes are of the tables that a mart needs, indexes included,"
+        " beside one statement written by hand over the same linked events"
+        " (`bench/model_queries.py`); `context_milliseconds` is the median of reading one"
+        " person's context by its key.",
     ),
 }
 

@@ -234,7 +234,8 @@ def land_answers(warehouse: Warehouse, person_id: str, sent_at: datetime) -> Non
 def build(warehouse: Warehouse, folder: Path, as_of: datetime, *flags: str) -> None:
     """What a day does between ingestion and models: observe, resolve, derive."""
     set_business_time(warehouse, as_of)
-    run_dbt(warehouse, folder, "seed", *flags)
+    if flags or not warehouse.rows("select from pg_tables where tablename = 'channel_rules'"):
+        run_dbt(warehouse, folder, "seed", *flags)
     run_dbt(warehouse, folder, "run", "-s", *OBSERVED, *flags)
     resolve(warehouse, as_of)
     run_dbt(warehouse, folder, "run", "-s", *DERIVED, "--exclude", *OBSERVED, *flags)

@@ -13,8 +13,7 @@ workspace as (
     select * from {{ ref('stg_raw__workspace') }}
 ),
 
--- What a runaway session holds nobody did. Few are runaway; looked up anew for each event they
--- took four minutes of a day of 10,000 events.
+-- What a runaway session holds nobody did.
 runaways as materialized (
     select
         opened.person_id,

@@ -35,8 +35,7 @@ orders as (
     inner join {{ ref('orders') }} as orders on touched.person_id = orders.person_id
 ),
 
--- What a runaway session holds nobody did. Few are runaway; looked up anew for each event they
--- took four minutes of a day of 10,000 events.
+-- What a runaway session holds nobody did.
 runaways as materialized (
     select
         opened.person_id,
