@@ -15,9 +15,19 @@ from tests.dbt_project import core_history as history
 from warehouse import Warehouse
 
 # What tells how a row came to be, not what it says.
-BOOKKEEPING = {"batch_id", "written_as_of"}
+BOOKKEEPING = {"batch_id", "written_as_of", "change_number", "spend_batch_id"}
 # A log of what was published, which a rebuild must not rewrite; and rows that keep old windows.
-MEMORY = {"int_days_published", "restatements", "int_person_features_built"}
+MEMORY = {
+    "int_days_published",
+    "restatements",
+    "int_person_features_built",
+    "int_person_personas_dated",
+}
+# Rows that only say that something was there.
+GRAVES = {
+    "int_persons_touched": " where fingerprint is not null",
+    "int_person_facts_traced": " where not is_gone",
+}
 DAYS = 12
 BUILT_ON = (4.0, 4.5, 12.0)
 
@@ -107,6 +117,8 @@ def _must_have(name: str) -> bool:
         "identity.link_proposals",
         "identity.merges",
         "features.churn_labels",
+        "marts.int_months_closed",
+        "marts.int_paths_counted",
         "marts.int_program_lifts_estimated",
     }
     return name not in empty
@@ -132,7 +144,7 @@ def _content(warehouse: Warehouse, only: set[str] | None = None) -> dict[str, li
 
 def _rows(warehouse: Warehouse, name: str, columns: list[str]) -> list[str]:
     listed = ", ".join(f'"{column}"' for column in columns)
-    condition = " where fingerprint is not null" if name.endswith("int_persons_touched") else ""
+    condition = GRAVES.get(name.split(".")[1], "")
     query = f"select row({listed})::text as said from {name}{condition} order by 1"
     return [row["said"] for row in warehouse.rows(query)]
 
