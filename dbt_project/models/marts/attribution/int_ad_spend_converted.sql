@@ -1,7 +1,10 @@
 {{ config(
+    materialized='incremental',
+    incremental_strategy='replace_changed',
+    unique_key=['date', 'platform', 'campaign_id', 'currency'],
     contract={'enforced': false},
     indexes=[{'columns': ['date']}, {'columns': ['batch_id']}],
-    post_hook='analyze {{ this }}',
+    post_hook="{% if not is_incremental() %}analyze {{ this }}{% endif %}",
 ) }}
 
 with
