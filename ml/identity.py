@@ -2,97 +2,100 @@
 
 Here: verdicts on observed edges and the clusters that the accepted ones make. Not here: which
 identifier is shared or blocked (dbt says so in `reason` and `is_blocked`), what the rules are
-(`ml.identity_rules`), the ids that persons keep (`ml.person_ids`), links by likeness of names.
+(`ml.identity_rules`), how text becomes numbers (`ml.identity_graph`), what a day changes
+(`ml.identity_delta`), the ids that persons keep (`ml.person_ids`), links by likeness of names.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ml.graph_cut import Limits, cut
-from ml.identity_rules import PAIR, Rules
-
-IDENTIFIER = ["identifier_type", "identifier_value"]
-# Sorts before every printable character, so keys order by type, then value.
-_SEPARATOR = "\x1f"
-_NEVER = np.iinfo(np.int64).max
-
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-Texts = NDArray[np.object_]
+from ml.identity_graph import IDENTIFIER, NEVER, OPEN, Bools, Edges, Frame, Ints, Nodes, index
+from ml.identity_rules import Rules
 
 
 @dataclass(frozen=True)
 class Resolution:
     """Verdicts and clusters, both in an order taken from the data alone.
 
-    verdicts: left_type, left_value, right_type, right_value, verdict, reason; one row per
-        observed edge and per include rule that nobody observed.
-    clusters: cluster_id, identifier_type, identifier_value, first_seen_at, founding_rank
-        (0 = the identifier that founds the person); one row per identifier not blocked.
+    cluster_table: cluster_id, identifier_type, identifier_value, first_seen_at, founding_rank
+        (0 = the identifier that founds the person), component_id (what the clusters that were
+        cut from one component share, null where nothing was cut); one row per identifier not
+        blocked.
+    outside: identifier_type, identifier_value of the blocked identifiers.
     cut_count: components that broke a rule and were cut.
     """
 
-    verdicts: pd.DataFrame
-    clusters: pd.DataFrame
+    nodes: Nodes
+    edges: Edges
+    cluster_table: pa.Table
+    outside: pa.Table
     cut_count: int
+    _position: Ints
+
+    @cached_property
+    def clusters(self) -> pd.DataFrame:
+        """`cluster_table` as a pandas frame."""
+        return self.cluster_table.to_pandas()
+
+    @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """left_type, left_value, right_type, right_value, verdict, reason; one row per observed
+        edge and per include rule that nobody observed."""
+        return self._verdicts(np.arange(len(self.edges.left))).to_pandas()
+
+    @cached_property
+    def exceptions(self) -> pa.Table:
+        """The verdicts that are not simply "accepted": rejected, or accepted by a rule."""
+        return self._verdicts(np.flatnonzero(self.edges.reason != OPEN))
 
     def summary(self) -> dict[str, int]:
         """Counts for metadata: clusters, the largest, components cut, edges by verdict."""
-        sizes = self.clusters["cluster_id"].value_counts()
-        rejected = self.verdicts.loc[self.verdicts["verdict"] == "rejected", "reason"]
+        ids = self.cluster_table["cluster_id"].combine_chunks().dictionary_encode()
+        sizes = np.bincount(ids.indices.to_numpy()) if len(ids) else np.zeros(0, np.int64)
+        open_count = int(self.edges.is_open.sum())
+        reasons = self.edges.reason[~self.edges.is_open]
         return {
-            "identifiers": len(self.clusters),
+            "identifiers": self.cluster_table.num_rows,
             "clusters": len(sizes),
             "largest_cluster": int(sizes.max()) if len(sizes) else 0,
             "components_cut": self.cut_count,
-            "edges_accepted": len(self.verdicts) - len(rejected),
-            **{f"rejected_{reason}": int(n) for reason, n in rejected.value_counts().items()},
+            "edges_accepted": open_count,
+            **{
+                f"rejected_{self.edges.reasons[code]}": int(count)
+                for code, count in zip(*np.unique(reasons, return_counts=True), strict=True)
+            },
         }
 
-
-class _Nodes(NamedTuple):
-    """Every identifier once, in the order of (type, value)."""
-
-    type_names: list[str]
-    type_code: Ints
-    value: Texts
-    key: Texts
-    first_seen: Ints
-    is_blocked: Bools
-
-
-class _Edges(NamedTuple):
-    """Ends as places in `_Nodes`, `low` the smaller; `reason` is None where still open."""
-
-    low: Ints
-    high: Ints
-    is_flipped: Bools
-    evidence: Ints
-    first_seen: Ints
-    reason: Texts
-    is_included: Bools
-
-    @property
-    def is_open(self) -> Bools:
-        return self.is_included | pd.isna(self.reason)
+    def _verdicts(self, edges: Ints) -> pa.Table:
+        ends = self._position[np.stack([self.edges.left[edges], self.edges.right[edges]])]
+        places = edges[np.lexsort((ends.max(axis=0), ends.min(axis=0)))]
+        names = pa.array([*self.edges.reasons, None], pa.large_string())
+        is_open = pa.array(self.edges.is_open[places])
+        reason = self.edges.reason[places]
+        return (
+            self.edges.pairs.take(pa.array(places))
+            .append_column("verdict", pc.if_else(is_open, "accepted", "rejected"))
+            .append_column("reason", names.take(pa.array(reason % len(names))))
+        )
 
 
-def resolve(edges: pd.DataFrame, identifiers: pd.DataFrame, rules: Rules) -> Resolution:
+def resolve(edges: Frame, identifiers: Frame, rules: Rules) -> Resolution:
     """Partition identifiers into persons, with a verdict on every edge.
 
     edges: identity.int_edges_observed (the pair, evidence_count, first_seen_at and, where dbt
         rejects the edge, `reason`), one row per pair. identifiers:
         identity.int_identifiers_observed (identifier_type, identifier_value, first_seen_at,
         optionally is_blocked); an identifier that only edges name counts as seen with them.
+        Both as pandas frames or as Arrow tables, which are several times faster.
 
     1. An exclude rule rejects its edge; an include rule accepts its edge, whatever else speaks
        against it; an edge with a reason, or to a blocked identifier, is rejected.
@@ -110,197 +113,109 @@ def resolve(edges: pd.DataFrame, identifiers: pd.DataFrame, rules: Rules) -> Res
     and keeps its ends apart over every path. Blocked identifiers are in no cluster, unless an
     include rule names them. Raises ValueError on an identifier without type or value.
     """
-    nodes, graph, apart = _index(edges, identifiers, rules)
-    label = _components(graph, len(nodes.key))
-    limits, reasons = _limits(nodes, rules, apart)
-    broken = _broken(label, limits)
+    nodes, graph, apart = index(edges, identifiers, rules)
+    component = _components(graph, len(nodes.key))
+    broken = _broken(component, nodes, apart, rules)
+    label = component
     if broken.any():
-        label = _cut_broken(label, broken, nodes, graph, limits, reasons, rules)
+        label = _cut_broken(component, broken, nodes, graph, apart, rules)
+    members, position = _ordered(label, nodes, rules)
+    kept = np.flatnonzero(nodes.is_blocked)
+    outside = kept[np.argsort(nodes.rank(kept))]
+    position[outside] = len(members) + np.arange(len(outside))
     return Resolution(
-        verdicts=_verdict_frame(nodes, graph),
-        clusters=_cluster_frame(label, nodes, rules),
+        nodes=nodes,
+        edges=graph,
+        cluster_table=_cluster_table(members, label, component, broken, nodes),
+        outside=pa.table(_named(nodes, outside)),
         cut_count=int(broken.sum()),
+        _position=position,
     )
 
 
-def _index(
-    edges: pd.DataFrame, identifiers: pd.DataFrame, rules: Rules
-) -> tuple[_Nodes, _Edges, Ints]:
-    """Nodes, edges with the verdicts known before any graph, and the pairs kept apart."""
-    links = pd.DataFrame([vars(link) for link in rules.links], columns=["action", *PAIR])
-    is_include = (links["action"] == "include").to_numpy(dtype=bool)
-    sources = [(identifiers, IDENTIFIER), (edges, PAIR[:2]), (edges, PAIR[2:])]
-    sources += [(links, PAIR[:2]), (links, PAIR[2:])]
-    keys = [_keys(frame, names) for frame, names in sources]
-    codes, sorted_keys = _sorted_codes(pa.concat_arrays(keys))
-    known, left, right, *named = np.split(codes, np.cumsum([len(key) for key in keys])[:-1])
-    pairs = np.sort(np.column_stack(named), axis=1)
-    apart = np.unique(pairs[~is_include], axis=0)
-    include = np.unique(pairs[is_include], axis=0)
-    graph = _graph(edges, np.column_stack([left, right]), include, apart)
-    nodes = _nodes(sorted_keys, known, identifiers, graph)
-    nodes.is_blocked[include.ravel()] = False
-    touches_blocked = nodes.is_blocked[graph.low] | nodes.is_blocked[graph.high]
-    graph.reason[touches_blocked & graph.is_open] = "blocked_value"
-    return nodes, graph, apart
-
-
-def _keys(frame: pd.DataFrame, names: list[str]) -> pa.Array:
-    # One chunk each: pandas may hold text in several, or in none when the frame is empty.
-    columns = [
-        pa.chunked_array([], pa.string()).combine_chunks()
-        if frame.empty
-        else pa.array(frame[name].to_numpy(dtype=object), type=pa.string(), from_pandas=True)
-        for name in names
-    ]
-    if any(column.null_count for column in columns):
-        raise ValueError(f"null in {' or '.join(names)}: an identifier needs a type and a value")
-    return pc.binary_join_element_wise(*columns, _SEPARATOR)
-
-
-def _sorted_codes(keys: pa.Array) -> tuple[Ints, pa.Array]:
-    """Codes of `keys` that sort as the keys do, and the distinct keys in that order."""
-    encoded = keys.dictionary_encode()
-    order = pc.array_sort_indices(encoded.dictionary).to_numpy().astype(np.int64)
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    return rank[encoded.indices.to_numpy()], encoded.dictionary.take(pa.array(order))
-
-
-def _graph(edges: pd.DataFrame, observed: Ints, include: Ints, apart: Ints) -> _Edges:
-    """Observed edges, then the pairs of include rules that nobody observed."""
-    pairs = np.sort(observed, axis=1)
-    width = int(max(pairs.max(initial=0), include.max(initial=0), apart.max(initial=0))) + 1
-    seen, wanted, banned = (part[:, 0] * width + part[:, 1] for part in (pairs, include, apart))
-    unseen = include[~np.isin(wanted, seen)]
-    both = np.concatenate([pairs, unseen])
-    code = both[:, 0] * width + both[:, 1]
-    reason = np.full(len(both), None, dtype=object)
-    if "reason" in edges:
-        given = edges["reason"].to_numpy(dtype=object)
-        reason[: len(pairs)][pd.notna(given)] = given[pd.notna(given)]
-    is_banned = np.isin(code, banned)
-    reason[is_banned] = "excluded_by_rule"
-    is_included = np.isin(code, wanted) & ~is_banned
-    reason[is_included] = "included_by_rule"
-    return _Edges(
-        low=both[:, 0],
-        high=both[:, 1],
-        is_flipped=np.append(observed[:, 0] > observed[:, 1], np.zeros(len(unseen), bool)),
-        evidence=np.append(edges["evidence_count"].to_numpy(np.int64), np.zeros(len(unseen), int)),
-        first_seen=np.append(_instants(edges["first_seen_at"]), np.full(len(unseen), _NEVER)),
-        reason=reason,
-        is_included=is_included,
-    )
-
-
-def _instants(column: pd.Series) -> Ints:
-    """Microseconds since 1970; what has no time is later than everything."""
-    times = pd.to_datetime(column, utc=True).dt.as_unit("us")
-    return np.where(times.isna(), _NEVER, times.astype("int64"))
-
-
-def _nodes(keys: pa.Array, known: Ints, identifiers: pd.DataFrame, graph: _Edges) -> _Nodes:
-    split = pc.split_pattern(keys, _SEPARATOR, max_splits=1)
-    types = pc.list_element(split, 0).dictionary_encode()
-    own = np.full(len(keys), _NEVER)
-    np.minimum.at(own, known, _instants(identifiers["first_seen_at"]))
-    by_edge = np.full(len(keys), _NEVER)
-    for end in (graph.low, graph.high):
-        np.minimum.at(by_edge, end, graph.first_seen)
-    is_blocked = np.zeros(len(keys), dtype=bool)
-    if "is_blocked" in identifiers:
-        is_blocked[known[identifiers["is_blocked"].fillna(False).to_numpy(dtype=bool)]] = True
-    return _Nodes(
-        type_names=types.dictionary.to_pylist(),
-        type_code=types.indices.to_numpy().astype(np.int64),
-        value=pc.list_element(split, 1).to_numpy(zero_copy_only=False),
-        key=keys.to_numpy(zero_copy_only=False),
-        first_seen=np.where(own == _NEVER, by_edge, own),
-        is_blocked=is_blocked,
-    )
-
-
-def _components(graph: _Edges, count: int) -> Ints:
-    ends = graph.low[graph.is_open], graph.high[graph.is_open]
+def _components(graph: Edges, count: int) -> Ints:
+    ends = graph.left[graph.is_open], graph.right[graph.is_open]
     matrix = coo_array((np.ones(len(ends[0]), dtype=np.int8), ends), shape=(count, count))
     return connected_components(matrix, directed=False)[1].astype(np.int64)
 
 
-def _limits(nodes: _Nodes, rules: Rules, apart: Ints) -> tuple[Limits, list[str]]:
+def _broken(component: Ints, nodes: Nodes, apart: Ints, rules: Rules) -> Bools:
+    """bool[components]: which of them break a limit."""
+    count, kinds = int(component.max(initial=-1)) + 1, max(1, len(nodes.type_names))
+    flat = np.bincount(component * kinds + nodes.type_code, minlength=count * kinds)
+    held = flat.reshape(count, kinds)
+    broken = np.zeros(count, dtype=bool)
+    size = np.zeros(count, dtype=np.int64)
+    for code, name in enumerate(nodes.type_names):
+        rule = rules.of(name)
+        if rule.ceiling is not None:
+            broken |= held[:, code] > rule.ceiling
+        if rule.counts_in_size:
+            size += held[:, code]
+    broken |= size > rules.largest_person
+    one, other = component[apart[:, 0]], component[apart[:, 1]]
+    broken[one[one == other]] = True
+    return broken
+
+
+def _limits(members: Ints, nodes: Nodes, apart: Ints, rules: Rules) -> tuple[Limits, list[str]]:
     """What a person may hold, and the reason for a refusal by each limit."""
     weights, ceilings, shared, reasons = [], [], [], []
+    own = nodes.type_code[members]
     for code in sorted(range(len(nodes.type_names)), key=lambda c: nodes.type_names[c]):
         rule = rules.of(nodes.type_names[code])
         if rule.ceiling is None:
             continue
-        weights.append(nodes.type_code == code)
+        weights.append(own == code)
         ceilings.append(rule.ceiling)
         shared.append(rule.is_unique)
         prefix = "second" if rule.ceiling == 1 else "too_many"
         reasons.append(f"{prefix}_{nodes.type_names[code]}")
     counted = np.array([rules.of(name).counts_in_size for name in nodes.type_names], dtype=bool)
-    weights.append(counted[nodes.type_code])
+    weights.append(counted[own])
+    place = np.full(len(nodes.key), -1, dtype=np.int64)
+    place[members] = np.arange(len(members))
+    kept_apart = place[apart]
     limits = Limits(
         weights=np.column_stack(weights).astype(np.int64),
         ceilings=np.array([*ceilings, rules.largest_person], dtype=np.int64),
         is_shared_by_included=np.array([*shared, False]),
-        apart=apart,
+        apart=kept_apart[(kept_apart >= 0).all(axis=1)],
     )
     return limits, [*reasons, "person_too_large", "excluded_by_rule"]
 
 
-def _broken(label: Ints, limits: Limits) -> Bools:
-    """bool[components]: which of them break a limit."""
-    count = int(label.max(initial=-1)) + 1
-    broken = np.zeros(count, dtype=bool)
-    for held, ceiling in zip(limits.weights.T, limits.ceilings, strict=True):
-        broken |= np.bincount(label, weights=held, minlength=count) > ceiling
-    one, other = label[limits.apart[:, 0]], label[limits.apart[:, 1]]
-    broken[one[one == other]] = True
-    return broken
-
-
 def _cut_broken(
-    label: Ints,
-    broken: Bools,
-    nodes: _Nodes,
-    graph: _Edges,
-    limits: Limits,
-    reasons: list[str],
-    rules: Rules,
+    component: Ints, broken: Bools, nodes: Nodes, graph: Edges, apart: Ints, rules: Rules
 ) -> Ints:
     """Labels after the cut; writes the reason of each refused edge into `graph.reason`."""
-    members = np.flatnonzero(broken[label])
-    place = np.full(len(label), -1, dtype=np.int64)
+    members = np.flatnonzero(broken[component])
+    rank = np.full(len(component), -1, dtype=np.int64)
+    rank[members] = nodes.rank(members)
+    edges = np.flatnonzero(graph.is_open & broken[component[graph.left]])
+    edges = edges[_strongest_first(edges, rank, nodes, graph, rules)]
+    limits, reasons = _limits(members, nodes, apart, rules)
+    place = np.full(len(component), -1, dtype=np.int64)
     place[members] = np.arange(len(members))
-    edges = np.flatnonzero(graph.is_open & broken[label[graph.low]])
-    edges = edges[_strongest_first(edges, nodes, graph, rules)]
-    apart = place[limits.apart]
-    within = Limits(
-        weights=limits.weights[members],
-        ceilings=limits.ceilings,
-        is_shared_by_included=limits.is_shared_by_included,
-        apart=apart[(apart >= 0).all(axis=1)],
-    )
     result = cut(
-        place[graph.low[edges]], place[graph.high[edges]], graph.is_included[edges], within
+        place[graph.left[edges]], place[graph.right[edges]], graph.is_included[edges], limits
     )
     is_refused = result.refused >= 0
-    graph.reason[edges[is_refused]] = np.array(reasons, dtype=object)[result.refused[is_refused]]
+    codes = np.array([graph.reason_code(name) for name in reasons], dtype=np.int64)
+    graph.reason[edges[is_refused]] = codes[result.refused[is_refused]]
     graph.is_included[edges[is_refused]] = False
-    relabelled = label.copy()
+    relabelled = component.copy()
     relabelled[members] = len(broken) + result.group
     return relabelled
 
 
-def _strongest_first(edges: Ints, nodes: _Nodes, graph: _Edges, rules: Rules) -> Ints:
-    priority = np.array([rules.of(name).priority for name in nodes.type_names], dtype=np.int64)
-    ends = priority[nodes.type_code[np.stack([graph.low[edges], graph.high[edges]])]]
+def _strongest_first(edges: Ints, rank: Ints, nodes: Nodes, graph: Edges, rules: Rules) -> Ints:
+    both = np.stack([graph.left[edges], graph.right[edges]])
+    ends, names = _priorities(nodes, rules)[both], rank[both]
     return np.lexsort(
         (
-            graph.high[edges],
-            graph.low[edges],
+            names.max(axis=0),
+            names.min(axis=0),
             graph.first_seen[edges],
             -graph.evidence[edges],
             ends.min(axis=0),
@@ -310,44 +225,77 @@ def _strongest_first(edges: Ints, nodes: _Nodes, graph: _Edges, rules: Rules) ->
     )
 
 
-def _verdict_frame(nodes: _Nodes, graph: _Edges) -> pd.DataFrame:
-    order = np.lexsort((graph.high, graph.low))
-    names = np.array(nodes.type_names, dtype=object)
-    left = np.where(graph.is_flipped, graph.high, graph.low)[order]
-    right = np.where(graph.is_flipped, graph.low, graph.high)[order]
-    return pd.DataFrame(
-        {
-            "left_type": names[nodes.type_code[left]],
-            "left_value": nodes.value[left],
-            "right_type": names[nodes.type_code[right]],
-            "right_value": nodes.value[right],
-            "verdict": np.where(graph.is_open[order], "accepted", "rejected"),
-            "reason": graph.reason[order],
-        }
-    )
+def _priorities(nodes: Nodes, rules: Rules) -> Ints:
+    by_type = np.array([rules.of(name).priority for name in nodes.type_names], dtype=np.int64)
+    return by_type[nodes.type_code]
 
 
-def _cluster_frame(label: Ints, nodes: _Nodes, rules: Rules) -> pd.DataFrame:
-    """Members of each cluster, founder first; the cluster's id is a hash of its founder."""
+def _ordered(label: Ints, nodes: Nodes, rules: Rules) -> tuple[Ints, Ints]:
+    """Nodes not blocked, cluster by cluster in the order of their ids, founder first; and the
+    place of each in that order."""
     kept = np.flatnonzero(~nodes.is_blocked)
-    priority = np.array([rules.of(name).priority for name in nodes.type_names], dtype=np.int64)
-    age = (kept, priority[nodes.type_code[kept]], nodes.first_seen[kept])
-    members = kept[np.lexsort((*age, label[kept]))]
+    own = label[kept]
+    seen, priority = nodes.first_seen[kept], _priorities(nodes, rules)[kept]
+    order = np.lexsort((priority, seen, own))
+    same = np.zeros(len(kept) + 1, dtype=bool)
+    same[1:-1] = True
+    for column in (own, seen, priority):
+        same[1:-1] &= np.diff(column[order]) == 0
+    tied = np.flatnonzero(same[:-1] | same[1:])
+    run = np.cumsum(~same[:-1])[tied]
+    order[tied] = order[tied[np.lexsort((nodes.rank(kept[order[tied]]), run))]]
+    members = kept[order]
+    starts = np.flatnonzero(np.diff(label[members], prepend=-1))
+    digests = b"".join(
+        _digest(key) for key in nodes.key.take(pa.array(members[starts])).to_pylist()
+    )
+    halves = np.frombuffer(digests, dtype=">u8").reshape(-1, 2)
+    place = np.empty(len(starts), dtype=np.int64)
+    place[np.lexsort((halves[:, 1], halves[:, 0]))] = np.arange(len(starts))
+    sizes = np.diff(np.append(starts, len(members)))
+    members = members[np.argsort(np.repeat(place, sizes), kind="stable")]
+    position = np.full(len(label), -1, dtype=np.int64)
+    position[members] = np.arange(len(members))
+    return members, position
+
+
+def _cluster_table(
+    members: Ints, label: Ints, component: Ints, broken: Bools, nodes: Nodes
+) -> pa.Table:
+    """Members of each cluster, founder first; the cluster's id is a hash of its founder."""
     starts = np.flatnonzero(np.diff(label[members], prepend=-1))
     sizes = np.diff(np.append(starts, len(members)))
-    ids = [_cluster_id(key) for key in nodes.key[members[starts]].tolist()]
-    seen = pd.Series(nodes.first_seen[members])
-    frame = pd.DataFrame(
+    founders = nodes.key.take(pa.array(members[starts])).to_pylist()
+    ids = pa.array([_digest(key).hex() for key in founders], pa.large_string())
+    seen = nodes.first_seen[members]
+    return pa.table(
         {
-            "cluster_id": np.repeat(np.array(ids, dtype=object), sizes),
-            "identifier_type": np.array(nodes.type_names, dtype=object)[nodes.type_code[members]],
-            "identifier_value": nodes.value[members],
-            "first_seen_at": pd.to_datetime(seen.mask(seen == _NEVER), unit="us", utc=True),
+            "cluster_id": ids.take(pa.array(np.repeat(np.arange(len(starts)), sizes))),
+            **_named(nodes, members),
+            "first_seen_at": pa.array(seen, mask=seen == NEVER).cast(pa.timestamp("us", tz="UTC")),
             "founding_rank": np.arange(len(members)) - np.repeat(starts, sizes),
+            "component_id": _component_ids(component[members], members, broken, nodes),
         }
     )
-    return frame.sort_values(["cluster_id", "founding_rank"], ignore_index=True)
 
 
-def _cluster_id(founder_key: str) -> str:
-    return blake2b(founder_key.encode(), digest_size=16).hexdigest()
+def _component_ids(own: Ints, members: Ints, broken: Bools, nodes: Nodes) -> pa.Array:
+    """A hash of the first identifier of each component that broke a rule; null for the others."""
+    cut_ones = np.flatnonzero(broken[own])
+    rank = nodes.rank(members[cut_ones])
+    order = cut_ones[np.lexsort((rank, own[cut_ones]))]
+    first = order[np.diff(own[order], prepend=-1) != 0]
+    name = np.full(len(broken), len(first), dtype=np.int64)
+    name[own[first]] = np.arange(len(first))
+    keys = nodes.key.take(pa.array(members[first])).to_pylist()
+    ids = pa.array([*(_digest(key).hex() for key in keys), None], pa.large_string())
+    return ids.take(pa.array(name[own]))
+
+
+def _named(nodes: Nodes, places: Ints) -> dict[str, pa.Array]:
+    taken = pa.array(places)
+    return dict(zip(IDENTIFIER, (nodes.type.take(taken), nodes.value.take(taken)), strict=True))
+
+
+def _digest(key: str) -> bytes:
+    return blake2b(key.encode(), digest_size=16).digest()

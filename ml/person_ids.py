@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 IDENTIFIER = ["identifier_type", "identifier_value"]
 LEDGER = [*IDENTIFIER, "person_id", "founded_at"]
@@ -80,7 +83,8 @@ def assign_ids(
     fresh = _new_founders(clusters, found, key, as_of)
     ledger_rows = pd.concat([found, fresh], ignore_index=True)
     survivors = ledger_rows.drop_duplicates("cluster_id").set_index("cluster_id")["person_id"]
-    person_ids = survivors.reindex(clusters["cluster_id"]).to_numpy()
+    codes, labels = pd.factorize(clusters["cluster_id"])
+    person_ids = survivors.reindex(labels).array.take(codes)
     absorbed = found.assign(survivor=found["cluster_id"].map(survivors))
     absorbed = absorbed[absorbed["person_id"] != absorbed["survivor"]]
     standing = merges[merges["undone_at"].isna().to_numpy(dtype=bool)]
@@ -95,14 +99,25 @@ def assign_ids(
 
 def _founders(clusters: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
     """Ledger rows whose identifier is in a cluster, oldest first within each cluster."""
-    rows = clusters[["cluster_id", *IDENTIFIER]].merge(ledger[LEDGER], on=IDENTIFIER)
+    if ledger.empty:
+        return clusters.loc[[], ["cluster_id", *IDENTIFIER]].merge(ledger[LEDGER], on=IDENTIFIER)
+    named = clusters[_among(clusters["identifier_value"], ledger["identifier_value"])]
+    rows = named[["cluster_id", *IDENTIFIER]].merge(ledger[LEDGER], on=IDENTIFIER)
     return rows.sort_values(["cluster_id", "founded_at", *IDENTIFIER], ignore_index=True)
+
+
+def _among(values: pd.Series, known: pd.Series) -> NDArray[np.bool_]:
+    # In Arrow: pandas looks text up value by value.
+    held = pa.array(known, pa.large_string(), from_pandas=True)
+    found = pc.is_in(pa.array(values, pa.large_string(), from_pandas=True), value_set=held)
+    return found.to_numpy(zero_copy_only=False)
 
 
 def _new_founders(
     clusters: pd.DataFrame, found: pd.DataFrame, key: bytes, as_of: datetime
 ) -> pd.DataFrame:
-    is_new = (clusters["founding_rank"] == 0) & ~clusters["cluster_id"].isin(found["cluster_id"])
+    founds = clusters["founding_rank"] == 0
+    is_new = founds & ~_among(clusters["cluster_id"], found["cluster_id"])
     fresh = clusters.loc[is_new, ["cluster_id", *IDENTIFIER, "first_seen_at"]]
     pairs = zip(fresh["identifier_type"], fresh["identifier_value"], strict=True)
     ids = np.array([person_id(key, *pair) for pair in pairs], dtype=object)

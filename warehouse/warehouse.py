@@ -74,6 +74,13 @@ class Warehouse:
         with self.connect() as connection:
             return bulk.read_matching(self.url, _name(table).as_string(connection), keys)
 
+    def row_count(self, table: str, connection: psycopg.Connection[Any] | None = None) -> int:
+        """How many rows a table has."""
+        query = sql.SQL("select count(*) as row_count from {}").format(_name(table))
+        with self._inside(connection) as inside, inside.cursor(row_factory=dict_row) as cursor:
+            row = cursor.execute(query).fetchone()
+            return int(row["row_count"]) if row else 0
+
     def rows(self, query: str, **params: Any) -> list[dict[str, Any]]:
         """A small result as Python values."""
         with self.connect() as connection:

@@ -9,17 +9,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from ml import identity, person_ids
-from ml.identity_rules import rules_from_frames
+from dagster_project import person_graph
 from tests.dbt_project.dbt_building import land_batch, run_dbt, set_business_time
 from warehouse import Warehouse
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 PERSONS = 14
 KEY = b"a key of the tests"
-OBSERVED = ("+int_edges_observed", "+int_identifiers_observed")
+OBSERVED = ("+int_edges_observed", "+int_identifiers_observed", "+int_identifier_rules")
 DERIVED = (
     "+person_features",
     "+churn_labels",
@@ -243,25 +240,4 @@ def build(warehouse: Warehouse, folder: Path, as_of: datetime, *flags: str) -> N
 
 def resolve(warehouse: Warehouse, as_of: datetime) -> None:
     """The step between: edges and identifiers in; verdicts, clusters and the ledger out."""
-    edges, identifiers, types, links, ledger, merges = (
-        warehouse.read(f"select * from identity.{table}").to_pandas().astype(object)
-        for table in (
-            "int_edges_observed",
-            "int_identifiers_observed",
-            "identifier_rules",
-            "link_rules",
-            "person_id_ledger",
-            "merges",
-        )
-    )
-    resolved = identity.resolve(edges, identifiers, rules_from_frames(types, links))
-    assigned = person_ids.assign_ids(
-        resolved.clusters, ledger, merges, KEY, as_of, resolved.verdicts
-    )
-    clusters = assigned.clusters.drop(columns="cluster_id")
-    clusters = clusters.rename(columns={"person_id": "cluster_id"})
-    clusters = clusters[["cluster_id", *person_ids.IDENTIFIER]]
-    warehouse.replace("ml.identity_verdicts", pa.Table.from_pandas(resolved.verdicts))
-    warehouse.replace("ml.identity_clusters", pa.Table.from_pandas(clusters))
-    ledger_rows = pa.Table.from_pandas(assigned.ledger, preserve_index=False)
-    warehouse.insert_missing("identity.person_id_ledger", ledger_rows, person_ids.IDENTIFIER)
+    person_graph.resolve(warehouse, KEY, as_of)

@@ -64,9 +64,18 @@ def land_batch(warehouse: Warehouse, table: str, rows: Sequence[dict[str, Any]])
 
 def link_identifiers(warehouse: Warehouse, persons: dict[str, Sequence[tuple[str, str]]]) -> None:
     """Say who is who: person -> identifiers (type, value); the first one founded the person."""
+    latest = warehouse.rows(
+        "select coalesce(max(resolution), 0) as latest from ml.identity_clusters"
+    )
+    resolution = latest[0]["latest"] + 1
     warehouse.execute("delete from ml.identity_clusters")
     clusters = [
-        {"cluster_id": person, "identifier_type": kind, "identifier_value": value}
+        {
+            "cluster_id": person,
+            "identifier_type": kind,
+            "identifier_value": value,
+            "resolution": resolution,
+        }
         for person, identifiers in persons.items()
         for kind, value in identifiers
     ]

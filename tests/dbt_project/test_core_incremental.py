@@ -15,7 +15,10 @@ from tests.dbt_project import core_history as history
 from warehouse import Warehouse
 
 # What tells how a row came to be, not what it says.
-BOOKKEEPING = {"batch_id", "written_as_of", "change_number", "spend_batch_id"}
+BOOKKEEPING = {
+    *("batch_id", "written_as_of", "change_number", "spend_batch_id"),
+    *("revision", "set_revision", "resolution", "former_person_id"),
+}
 # A log of what was published, which a rebuild must not rewrite; and rows that keep old windows.
 MEMORY = {
     "int_days_published",

@@ -17,7 +17,8 @@ select
     pairs.evidence_count,
     pairs.first_seen_at,
     pairs.last_seen_at,
-    least(flagged_left.reason, flagged_right.reason) as reason
+    least(flagged_left.reason, flagged_right.reason) as reason,
+    pairs.revision
 from pairs
 left join flagged as flagged_left
     on

@@ -4,6 +4,9 @@
     unique_key=['left_type', 'left_value', 'right_type', 'right_value'],
     indexes=[
         {'columns': ['left_value', 'right_value', 'left_type', 'right_type'], 'unique': true},
+        {'columns': ['right_value']},
+        {'columns': ['batch_id']},
+        {'columns': ['revision']},
     ],
     post_hook="{{ distributed_by('left_value') }}",
 ) }}
@@ -85,19 +88,6 @@ pairs as (
     group by
         lefts.identifier_type, lefts.identifier_value,
         rights.identifier_type, rights.identifier_value
-),
-
--- Values that name nobody, each judged once: a pair of an identifier with itself stands for it.
-blocked as (
-    select distinct
-        pairs.left_type,
-        pairs.left_value
-    from pairs
-    inner join {{ ref('blocked_values') }} as patterns
-        on
-            patterns.identifier_type in ('*', pairs.left_type)
-            and pairs.left_value ~* patterns.pattern
-    where pairs.left_type = pairs.right_type and pairs.left_value = pairs.right_value
 )
 
 select
@@ -116,12 +106,8 @@ select
     pairs.last_seen_at,
     pairs.batch_id,
     {%- endif %}
-    blocked.left_value is not null
-    and pairs.left_type = pairs.right_type
-    and pairs.left_value = pairs.right_value as is_blocked
+    {{ next_revision() }} as revision
 from pairs
-left join blocked
-    on pairs.left_type = blocked.left_type and pairs.left_value = blocked.left_value
 {%- if is_incremental() %}
 left join {{ this }} as before
     on

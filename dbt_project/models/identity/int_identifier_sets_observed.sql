@@ -2,7 +2,20 @@
     materialized='incremental',
     incremental_strategy='delete+insert',
     unique_key='set_id',
-    indexes=[{'columns': ['set_id'], 'unique': true}],
+    indexes=[
+        {'columns': ['set_id'], 'unique': true},
+        {'columns': ['batch_id']},
+        {'columns': ['revision']},
+        {'columns': ['user_id']},
+        {'columns': ['crm_contact_id']},
+        {'columns': ['email']},
+        {'columns': ['phone']},
+        {'columns': ['device_id']},
+        {'columns': ['anonymous_id']},
+        {'columns': ['previous_anonymous_id']},
+        {'columns': ['ad_click_id']},
+        {'columns': ['message_person_id']},
+    ],
     post_hook="{{ distributed_by('set_id') }}",
 ) }}
 
@@ -53,10 +66,14 @@ select
     named.evidence_count + coalesce(before.evidence_count, 0) as evidence_count,
     least(named.first_seen_at, before.first_seen_at) as first_seen_at,
     greatest(named.last_seen_at, before.last_seen_at) as last_seen_at,
-    greatest(named.batch_id, before.batch_id) as batch_id
+    greatest(named.batch_id, before.batch_id) as batch_id,
+    {{ next_revision() }} as revision
 from named
 left join {{ this }} as before on named.set_id = before.set_id
 {% else %}
-select * from named
+select
+    named.*,
+    {{ next_revision() }} as revision
+from named
 {% endif %}
 where named.set_id is not null

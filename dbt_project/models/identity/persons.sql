@@ -1,10 +1,4 @@
-{{ config(
-    materialized='incremental',
-    incremental_strategy='replace_changed',
-    unique_key='person_id',
-    indexes=[{'columns': ['person_id'], 'unique': true}],
-    post_hook="{{ distributed_by('person_id') }}",
-) }}
+{{ config(materialized='view') }}
 
 select
     person_id,
