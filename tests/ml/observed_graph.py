@@ -137,7 +137,9 @@ def observe(
         ],
         columns=[*PAIR, "evidence_count", "first_seen_at", "reason"],
     )
-    _renew(tables, "identity.int_identifiers_observed", identifiers, IDENTIFIER, ["reason"], revision)
+    _renew(
+        tables, "identity.int_identifiers_observed", identifiers, IDENTIFIER, ["reason"], revision
+    )
     _renew(
         tables,
         "identity.int_edges_observed",

@@ -108,11 +108,11 @@ select
     {%- endif %}
     {{ next_revision() }} as revision
 from pairs
-{%- if is_incremental() %}
+{% if is_incremental() -%}
 left join {{ this }} as before
     on
         pairs.left_type = before.left_type
         and pairs.left_value = before.left_value
         and pairs.right_type = before.right_type
         and pairs.right_value = before.right_value
-{%- endif %}
+{% endif %}

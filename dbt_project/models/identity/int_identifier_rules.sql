@@ -15,8 +15,9 @@ overridden as (
         overrides.value as said
     from {{ source('raw', 'workspace') }} as workspace
     cross join
-        lateral jsonb_each(coalesce(workspace.identity_rules -> 'types', '{}'))
-        as overrides (key, value)
+        lateral jsonb_each(
+            coalesce(workspace.identity_rules -> 'types', '{}')
+        ) as overrides (key, value)
     union all
     select
         '*',
@@ -47,7 +48,7 @@ digested as (
 )
 
 select
-    identifier_type,
+    coalesce(seeded.identifier_type, overridden.identifier_type) as identifier_type,
     {%- for name, kind in limits %}
     {%- if name in ('priority', 'is_unique', 'counts_in_size', 'is_strong') %}
     coalesce(
@@ -62,5 +63,5 @@ select
     {%- endfor %}
     digested.rules_digest
 from seeded
-full outer join overridden using (identifier_type)
+full outer join overridden on seeded.identifier_type = overridden.identifier_type
 cross join digested

@@ -81,12 +81,12 @@ resolved as (
         ) as person_id,
         sets.evidence_count
     from sets
-    {%- for column in columns %}
+    {% for column in columns -%}
     left join identifiers as {{ column }}s
         on
             sets.{{ column }} = {{ column }}s.identifier_value
             and {{ column }}s.identifier_type = '{{ column | replace("previous_", "") }}'
-    {%- endfor %}
+    {% endfor -%}
     left join ledger on sets.message_person_id = ledger.person_id
     left join identifiers as former_persons
         on
@@ -107,7 +107,8 @@ select
     {%- if is_incremental() %}
     -- Who had the set before: the rows about them must go.
     case
-        when before.person_id is distinct from resolved.person_id then before.person_id
+        when coalesce(before.person_id, '') <> coalesce(resolved.person_id, '')
+            then before.person_id
         else before.former_person_id
     end as former_person_id,
     {%- else %}

@@ -33,9 +33,7 @@ seen as materialized (
     from pairs
     where
         left_type = right_type and left_value = right_value
-        {%- if follows_the_day %}
-        and revision > {{ highest('revision', '0') }}
-        {%- endif %}
+        and revision > {{ highest('revision', '0') if follows_the_day else '-1' }}
 ),
 
 patterns as (
@@ -49,8 +47,9 @@ patterns as (
         listed.value ->> 'pattern'
     from {{ source('raw', 'workspace') }} as workspace
     cross join
-        lateral jsonb_array_elements(coalesce(workspace.identity_rules -> 'blocked_values', '[]'))
-        as listed (value)
+        lateral jsonb_array_elements(
+            coalesce(workspace.identity_rules -> 'blocked_values', '[]')
+        ) as listed (value)
 ),
 
 -- Values that name nobody.
@@ -197,6 +196,14 @@ marked as (
         on
             judged.identifier_type = shared.identifier_type
             and judged.identifier_value = shared.identifier_value
+),
+
+latest as (
+    select max(revision) as revision from pairs
+),
+
+digest as (
+    select max(rules_digest) as rules_digest from rules
 )
 
 -- revision: when the identifier came, or its reason changed.
@@ -211,7 +218,7 @@ select
     marked.reason,
     {%- if follows_the_day %}
     case
-        when marked.is_new or marked.reason is distinct from marked.former_reason
+        when marked.is_new or coalesce(marked.reason, '') <> coalesce(marked.former_reason, '')
             then latest.revision
         else marked.former_revision
     end as revision,
@@ -220,5 +227,5 @@ select
     {%- endif %}
     digest.rules_digest
 from marked
-cross join (select max(pairs.revision) as revision from pairs) as latest
-cross join (select max(rules.rules_digest) as rules_digest from rules) as digest
+cross join latest
+cross join digest
