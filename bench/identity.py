@@ -8,20 +8,19 @@ link lets them be. A fifth of the observations repeat an edge.
 """
 
 import re
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from bench.ingestion import peak_memory
 from dagster_project import person_graph
 from warehouse import Warehouse
 
@@ -55,7 +54,7 @@ def run(warehouse_factory: WarehouseFactory, observations: int = OBSERVATIONS) -
     with warehouse_factory() as warehouse:
         _create(warehouse)
         edges = _land(warehouse, left[~is_new_day], right[~is_new_day], revision=1)
-        with _peak_memory() as peak:
+        with peak_memory() as peak:
             whole, counts = _timed(warehouse)
         added = _land(warehouse, left[is_new_day], right[is_new_day], revision=2)
         day, changed = _timed(warehouse)
@@ -203,21 +202,3 @@ def _timed(warehouse: Warehouse) -> tuple[float, dict[str, int]]:
     begun = time.perf_counter()
     counts = person_graph.resolve(warehouse, KEY, AS_OF)
     return time.perf_counter() - begun, counts
-
-
-@contextmanager
-def _peak_memory() -> Iterator[list[float]]:
-    """The highest resident size of this process in MiB, sampled 20 times a second."""
-    process, peak, done = psutil.Process(), [0.0], threading.Event()
-
-    def sample() -> None:
-        while not done.wait(0.05):
-            peak[0] = max(peak[0], process.memory_info().rss / 2**20)
-
-    thread = threading.Thread(target=sample)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        done.set()
-        thread.join()

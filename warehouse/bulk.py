@@ -19,6 +19,8 @@ from psycopg.rows import tuple_row
 
 # 64 MiB of CSV at a time bounds the client's memory whatever the table's size.
 COPY_ROWS = 200_000
+# What sorts the keys of five million rows without going to disk.
+FILL_MEMORY = "512MB"
 
 
 def read(url: str, query: str) -> pa.Table:
@@ -236,6 +238,7 @@ def fill(connection: psycopg.Connection[Any], table: sql.Composable, rows: pa.Ta
     Five million rows into a key of text: 20 s with the index in place, 9 s like this.
     """
     name = table.as_string(connection)
+    connection.execute(f"set local maintenance_work_mem = '{FILL_MEMORY}'")
     connection.execute(sql.SQL("truncate {}").format(table))
     with connection.cursor(row_factory=tuple_row) as cursor:
         built = cursor.execute(INDEXES, [name]).fetchall()
