@@ -228,3 +228,24 @@ def test_a_second_run_of_the_workspace_is_turned_away(loopdrive, home):
         ended = loopdrive("run")
     assert ended.code == 1
     assert "another run holds this workspace" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("link", "email:zoe@example.com", "nobody"), "type:value"),
+        (("unlink", "email:zoe@example.com", "user_id:u1"), "loopdrive run"),
+        (("undo", "abc"), "no merge begins with abc"),
+        (("preview", "--rules", "none.yml"), "no such file"),
+    ],
+)
+def test_identity_names_what_is_wrong_in_one_line(loopdrive, words, told):
+    ended = loopdrive("identity", *words)
+    assert ended.code == 1
+    assert told in ended.err
+    assert "zoe@example.com" not in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+
+
+def test_identity_lists_no_merges_where_there_are_none(loopdrive):
+    assert "no merges stand" in loopdrive("identity", "merges").out
