@@ -6,7 +6,6 @@ Keep out: estimators, candidates and the rule of promotion (`ml.policy_evaluatio
 
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 
 from activations import programs
@@ -21,8 +20,17 @@ TABLE = "ml.policy_evaluations"
 KEYS = ("program", "policy", "estimator", "evaluated_at")
 
 
-def evaluate(workspace: Workspace, feedback: pd.DataFrame, before: ModelCard | None) -> Evaluated:
+def matured(workspace: Workspace) -> int:
+    """How many decisions have matured: a day without news reads no more than this."""
+    rows = workspace.warehouse.rows(
+        "select count(*) filter (where is_matured) as matured from marts.bandit_feedback"
+    )
+    return int(rows[0]["matured"])
+
+
+def evaluate(workspace: Workspace, before: ModelCard | None) -> Evaluated:
     """Value the candidates against those in force `before` today, and write what was found."""
+    feedback = learning.frame(workspace, "marts.bandit_feedback")
     options = workspace.warehouse.read(
         "select decision_id, candidates::text as candidates from delivery.decisions"
         " where outcome = 'send'"

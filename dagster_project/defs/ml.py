@@ -151,10 +151,9 @@ def policy_evaluations(workspace: Workspace) -> dg.MaterializeResult:
     before = policy_evaluation.held(
         learning.frame(workspace, learning.CARDS), as_of, inclusive=False
     )
-    feedback = learning.frame(workspace, "marts.bandit_feedback")
-    if not policy_evaluation.due(before, int(feedback["is_matured"].sum()), as_of):
+    if not policy_evaluation.due(before, evaluating.matured(workspace), as_of):
         return dg.MaterializeResult(metadata=evaluating.unchanged(before))
-    found = evaluating.evaluate(workspace, feedback, before)
+    found = evaluating.evaluate(workspace, before)
     shown = learning.Learned(None, found.card, {}).metadata()
     for program, rows in found.frame.groupby("program"):
         shown[f"policies_of_{program}"] = learning.picture(plots.policy_values(rows))

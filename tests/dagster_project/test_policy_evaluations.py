@@ -65,11 +65,10 @@ def workspace(warehouse: Warehouse, tmp_path: Path) -> Held:
 
 
 def evaluated(held: Held) -> pd.DataFrame:
-    feedback = learning.frame(held, "marts.bandit_feedback")
     cards = learning.frame(held, learning.CARDS)
     before = policy_evaluation.held(cards, held.as_of, inclusive=False)
-    if policy_evaluation.due(before, int(feedback["is_matured"].sum()), held.as_of):
-        evaluating.evaluate(held, feedback, before)
+    if policy_evaluation.due(before, evaluating.matured(held), held.as_of):
+        evaluating.evaluate(held, before)
     return learning.frame(held, "ml.policy_evaluations")
 
 
