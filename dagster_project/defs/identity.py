@@ -30,7 +30,7 @@ OBSERVED = [
         dg.AssetSpec(
             list(key),
             group_name=key[0],
-            deps=OBSERVED,
+            deps=[*OBSERVED, ["identity", "link_proposals"]],
             kinds={"python", "postgres"},
             description=text,
         )
