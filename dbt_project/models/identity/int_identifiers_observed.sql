@@ -64,29 +64,47 @@ blocked as (
             and seen.identifier_value ~* patterns.pattern
 ),
 
--- Addresses that name an office or nobody for long; a label after + belongs to the same mailbox.
+listed as (
+    select
+        mailbox_names.kind,
+        words.name
+    from {{ ref('mailbox_names') }} as mailbox_names
+    cross join lateral unnest(string_to_array(mailbox_names.names, ' ')) as words (name)
+    cross join {{ source('raw', 'workspace') }} as workspace
+    where not coalesce(workspace.identity_rules -> 'linking_mailboxes' ? words.name, false)
+),
+
+-- A label after + belongs to the same mailbox.
+addresses as materialized (
+    select
+        identifier_type,
+        identifier_value,
+        split_part(split_part(lower(identifier_value), '@', 1), '+', 1) as mailbox,
+        split_part(lower(identifier_value), '@', 2) as domain
+    from seen
+    where identifier_type = 'email'
+),
+
+-- Addresses that name an office or nobody for long.
 mailboxes as (
     select
-        seen.identifier_type,
-        seen.identifier_value,
-        min(listed.kind) || '_mailbox' as reason
-    from seen
-    inner join {{ ref('mailbox_names') }} as listed
-        on
-            (
-                listed.kind = 'role'
-                and listed.name
-                = split_part(split_part(lower(seen.identifier_value), '@', 1), '+', 1)
-            )
-            or (
-                listed.kind = 'disposable'
-                and listed.name = split_part(lower(seen.identifier_value), '@', 2)
-            )
-    cross join {{ source('raw', 'workspace') }} as workspace
-    where
-        seen.identifier_type = 'email'
-        and not coalesce(workspace.identity_rules -> 'linking_mailboxes' ? listed.name, false)
-    group by seen.identifier_type, seen.identifier_value
+        named.identifier_type,
+        named.identifier_value,
+        min(named.kind) || '_mailbox' as reason
+    from (
+        select
+            addresses.*,
+            listed.kind
+        from addresses
+        inner join listed on addresses.mailbox = listed.name and listed.kind = 'role'
+        union all
+        select
+            addresses.*,
+            listed.kind
+        from addresses
+        inner join listed on addresses.domain = listed.name and listed.kind = 'disposable'
+    ) as named
+    group by named.identifier_type, named.identifier_value
 ),
 
 judged as (
