@@ -14,7 +14,7 @@
     all pairs: minutes instead of a second at 800 people. -#}
 {%- set follows_the_day = is_incremental() and not identity_rules_changed() %}
 
-with pairs as (
+with pairs as not materialized (
     select * from {{ ref('int_identifier_pairs_counted') }}
 ),
 
@@ -216,11 +216,12 @@ marked as (
             and judged.identifier_value = shared.identifier_value
 ),
 
-latest as (
+-- Once, not once for each identifier.
+latest as materialized (
     select max(revision) as revision from pairs
 ),
 
-digest as (
+digest as materialized (
     select max(rules_digest) as rules_digest from rules
 )
 
