@@ -7,10 +7,7 @@
         {'columns': ['occurred_at']},
         {'columns': ['order_id']},
     ],
-    post_hook=[
-        "{{ distributed_by('set_id') }}",
-        "{% if not is_incremental() %}analyze {{ this }}{% endif %}",
-    ],
+    post_hook="{{ distributed_by('set_id') }}",
 ) }}
 {%- set site_identifiers = [
     'user_id', 'crm_contact_id', 'email', 'phone', 'device_id', 'anonymous_id',

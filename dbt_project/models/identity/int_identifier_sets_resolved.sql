@@ -8,10 +8,7 @@
         {'columns': ['set_revision']},
         {'columns': ['resolution']},
     ],
-    post_hook=[
-        "{{ distributed_by('set_id') }}",
-        "{% if not is_incremental() %}analyze {{ this }}{% endif %}",
-    ],
+    post_hook="{{ distributed_by('set_id') }}",
 ) }}
 {%- set columns = [
     'user_id', 'crm_contact_id', 'email', 'phone', 'device_id', 'anonymous_id',

@@ -7,10 +7,7 @@
         {'columns': ['date']},
         {'columns': ['batch_id']},
     ],
-    post_hook=[
-        "{{ distributed_by('person_id') }}",
-        "{% if not is_incremental() %}analyze {{ this }}{% endif %}",
-    ],
+    post_hook="{{ distributed_by('person_id') }}",
 ) }}
 {%- set measures = [
     'event_count', 'page_view_count', 'product_view_count', 'cart_add_count', 'checkout_count',

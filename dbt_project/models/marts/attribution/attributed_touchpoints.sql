@@ -8,7 +8,6 @@
         {'columns': ['conversion_id']},
         {'columns': ['change_number']},
     ],
-    post_hook="{% if not is_incremental() %}analyze {{ this }}{% endif %}",
 ) }}
 {%- set edge = var('attribution_edge_share', 0.4) %}
 

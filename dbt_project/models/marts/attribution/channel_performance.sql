@@ -8,7 +8,6 @@
         {'columns': ['change_number']},
         {'columns': ['spend_batch_id']},
     ],
-    post_hook="{% if not is_incremental() %}analyze {{ this }}{% endif %}",
 ) }}
 
 -- depends_on: {{ ref('int_campaigns_named') }}

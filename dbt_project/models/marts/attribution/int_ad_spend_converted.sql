@@ -4,7 +4,6 @@
     unique_key=['date', 'platform', 'campaign_id', 'currency'],
     contract={'enforced': false},
     indexes=[{'columns': ['date']}, {'columns': ['batch_id']}],
-    post_hook="{% if not is_incremental() %}analyze {{ this }}{% endif %}",
 ) }}
 
 with

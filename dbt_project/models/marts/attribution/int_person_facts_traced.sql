@@ -12,7 +12,6 @@
         {'columns': ['effects_month']},
     ],
     pre_hook="set local enable_nestloop = off",
-    post_hook="{% if not is_incremental() %}analyze {{ this }}{% endif %}",
 ) }}
 
 -- depends_on: {{ ref('orders') }}
