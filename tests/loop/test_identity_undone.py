@@ -101,9 +101,6 @@ def content(warehouse: Warehouse) -> dict[str, list[Any]]:
 
 
 @pytest.mark.verify
-@pytest.mark.skipif(
-    not hasattr(history, "person_graph"), reason="the history's builds do not record moves yet"
-)
 @pytest.mark.timeout(600)
 def test_a_merge_undone_is_as_if_it_had_never_happened(
     warehouse: Warehouse, innocent: Warehouse, tmp_path: Path
