@@ -38,7 +38,7 @@ OWN = frozenset({"first_name", "birth_date"})
 PROPOSAL = ["left_contact_id", "right_contact_id", "match_probability", "explanation"]
 # Below, there are not enough pairs to learn how often cards of one person agree.
 LEAST_CONTACTS, LEAST_TWINS = 200, 20
-RANDOM_PAIRS, SEED = 400_000, 20_260_101
+RANDOM_PAIRS, SEED = 150_000, 20_260_101
 RAREST = 1 / RANDOM_PAIRS
 PARAMS: Mapping[str, Any] = {
     "accepted": ACCEPTED,
