@@ -14,6 +14,7 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 from psycopg.rows import dict_row
+from psycopg.types.datetime import DateLoader, TimestampLoader, TimestamptzLoader
 
 from warehouse import bulk, migrations, server
 from warehouse.settings import ConfigError, Settings
@@ -160,6 +161,8 @@ class Warehouse:
             raise ConfigError("this database has no analyst role; run `loopdrive doctor`")
         with psycopg.connect(self.analyst_url) as connection:
             connection.read_only = True
+            for kind, loader in _MOMENTS.items():
+                connection.adapters.register_loader(kind, loader)
             cursor = connection.execute(query, prepare=True)
             names = [column.name for column in cursor.description or ()]
             return names, cursor.fetchall() if names else []
@@ -184,6 +187,30 @@ class Warehouse:
         else:
             with self.transaction() as own:
                 yield own
+
+
+class _Date(DateLoader):
+    def load(self, data: Any) -> Any:
+        return _endless(data) or super().load(data)
+
+
+class _Timestamp(TimestampLoader):
+    def load(self, data: Any) -> Any:
+        return _endless(data) or super().load(data)
+
+
+class _Timestamptz(TimestamptzLoader):
+    def load(self, data: Any) -> Any:
+        return _endless(data) or super().load(data)
+
+
+# Moments that Python has no value for stay the words that they are.
+_MOMENTS = {"date": _Date, "timestamp": _Timestamp, "timestamptz": _Timestamptz}
+
+
+def _endless(data: Any) -> str | None:
+    text = bytes(data)
+    return text.decode() if text in (b"infinity", b"-infinity") else None
 
 
 def open_warehouse(settings: Settings) -> Warehouse:

@@ -18,7 +18,7 @@ from warehouse import Warehouse
 
 @pytest.mark.parametrize(
     "seed",
-    [7, pytest.param(11, marks=pytest.mark.verify), pytest.param(12, marks=pytest.mark.verify)],
+    [pytest.param(n, marks=pytest.mark.verify) for n in (7, 11)],
 )
 def test_incremental_attribution_equals_a_full_refresh(
     warehouse: Warehouse, tmp_path: Path, seed: int

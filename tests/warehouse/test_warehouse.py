@@ -1,6 +1,6 @@
 """The door to Postgres: bulk writes keep values, keyed writes are idempotent, the wall holds."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import psycopg
 import pyarrow as pa
@@ -84,6 +84,8 @@ def test_the_analyst_reads_marts_and_nothing_behind_the_wall(warehouse: Warehous
         analyst_url=warehouse.url.replace("postgres@", f"{role}@"),
     )
     assert analyst.query_as_analyst("select x from marts.later") == (["x"], [(1,)])
+    endless = "select 'infinity'::timestamptz, '-infinity'::date, date '2026-03-01'"
+    assert analyst.query_as_analyst(endless)[1] == [("infinity", "-infinity", date(2026, 3, 1))]
     behind = [
         "select * from raw.events",
         "select * from identity.person_id_ledger",
