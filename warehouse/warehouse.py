@@ -161,8 +161,9 @@ class Warehouse:
             raise ConfigError("this database has no analyst role; run `loopdrive doctor`")
         with psycopg.connect(self.analyst_url) as connection:
             connection.read_only = True
-            for kind, loader in _MOMENTS.items():
-                connection.adapters.register_loader(kind, loader)
+            connection.adapters.register_loader("date", _Date)
+            connection.adapters.register_loader("timestamp", _Timestamp)
+            connection.adapters.register_loader("timestamptz", _Timestamptz)
             cursor = connection.execute(query, prepare=True)
             names = [column.name for column in cursor.description or ()]
             return names, cursor.fetchall() if names else []
@@ -204,11 +205,8 @@ class _Timestamptz(TimestamptzLoader):
         return _endless(data) or super().load(data)
 
 
-# Moments that Python has no value for stay the words that they are.
-_MOMENTS = {"date": _Date, "timestamp": _Timestamp, "timestamptz": _Timestamptz}
-
-
 def _endless(data: Any) -> str | None:
+    """Moments that Python has no value for stay the words that they are."""
     text = bytes(data)
     return text.decode() if text in (b"infinity", b"-infinity") else None
 
