@@ -14,13 +14,15 @@
     ), '?', 1), '#', 1), ':', 1), '')
 {%- endmacro %}
 
-{#- A value as people wrote it: of the escapes, those that stand for one printable character. -#}
+{#-
+    A value as people wrote it, in lower case: of the escapes, those that stand for one printable
+    character.
+-#}
 {% macro url_query_value(url, key) -%}
-    {%- set value = "substring(" ~ url ~ " from '[?&]" ~ key ~ "=([^&#]*)')" -%}
+    {%- set value = "substring(lower(" ~ url ~ ") from '[?&]" ~ key ~ "=([^&#]*)')" -%}
     {%- set escapes = [
-        ('20', ' '), ('2B', '+'), ('2b', '+'), ('7C', '|'), ('7c', '|'), ('2F', '/'), ('2f', '/'),
-        ('3A', ':'), ('3a', ':'), ('2D', '-'), ('2d', '-'), ('5F', '_'), ('5f', '_'), ('40', '@'),
-        ('26', '&'), ('25', '%')
+        ('20', ' '), ('2b', '+'), ('7c', '|'), ('2f', '/'), ('3a', ':'), ('2d', '-'), ('5f', '_'),
+        ('40', '@'), ('26', '&'), ('25', '%')
     ] -%}
     {{ "replace(" * escapes | length }}replace({{ value }}, '+', ' ')
     {%- for escape, character in escapes %}, '%{{ escape }}', '{{ character }}'){% endfor %}

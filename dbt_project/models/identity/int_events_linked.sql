@@ -57,7 +57,7 @@ site_events_linked as (
         ] %}
         case
             when site_events.page_url like '%utm\_%'
-                then nullif(lower({{ url_query_value('site_events.page_url', 'utm_' ~ utm) }}), '')
+                then nullif({{ url_query_value('site_events.page_url', 'utm_' ~ utm) }}, '')
             when site_events.campaign is not null
                 then nullif(lower(site_events.campaign ->> '{{ parsed }}'), '')
         end as utm_{{ utm }},
