@@ -17,6 +17,8 @@ from warehouse import Settings, Warehouse
 from warehouse.diagnosis import Finding
 from warehouse.summary import Rows, summarise
 
+SHORT_ID = 12
+
 
 def summary(
     console: Console, settings: Settings, warehouse: Warehouse, executed: Sequence[Day]
@@ -115,10 +117,12 @@ def reviews(console: Console, waiting: Rows) -> None:
 
 
 def merges(console: Console, standing: Rows) -> None:
-    """Merges that stand."""
+    """Merges that stand; ids by their beginning, which is all that `undo` needs."""
     if not standing:
         console.print("no merges stand")
-    _table(console, "Merges", standing)
+    ids = ("merge_id", "survivor", "absorbed")
+    short = [row | {name: row[name][:SHORT_ID] for name in ids} for row in standing]
+    _table(console, "Merges", short)
 
 
 def preview(console: Console, figures: Mapping[str, Any], currency: str) -> None:
