@@ -4,6 +4,7 @@ Keep out: routes and what they do (`gateway/`).
 """
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -48,6 +49,13 @@ def _say(settings: Settings, host: str, port: int) -> None:
             if not getattr(settings.secrets, kind) and kind != "link_keys":
                 console.print(f"{variable} is not set: such calls are refused")
         return
-    for keys in (front.write_keys(settings), front.api_keys(settings)):
-        for key, name in keys.items():
-            console.print(f"{name}: {key}", highlight=False)
+    # Keys from the environment are known to whoever set them, and stay unsaid.
+    if not settings.secrets.write_keys:
+        _say_keys(front.write_keys(settings))
+    if not settings.secrets.api_keys:
+        _say_keys(front.api_keys(settings))
+
+
+def _say_keys(keys: Mapping[str, str]) -> None:
+    for key, name in keys.items():
+        console.print(f"{name}: {key}", highlight=False)
