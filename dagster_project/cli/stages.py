@@ -6,6 +6,7 @@ Keep out: the whole day (`run.py`). A stage is the daily job over some groups of
 from pathlib import Path
 from typing import Annotated
 
+import dagster as dg
 import typer
 
 from dagster_project import loop, storage
@@ -92,14 +93,25 @@ def _stage(name: str, groups: tuple[str, ...], config: Path | None) -> None:
         if as_of is None:
             raise ConfigError("this workspace has no day yet; start with `loopdrive run`")
         job = loop.definitions().resolve_job_def("daily_loop")
-        keys = [
-            key
-            for key in job.asset_layer.executable_asset_keys
-            if job.asset_layer.get(key).group_name in groups
-        ]
-        day = loop.execute(job, storage.instance(settings), as_of, _print, keys)
+        day = loop.execute(job, storage.instance(settings), as_of, _print, assets_of(job, groups))
     for warning in day.warnings:
         console.print(f"check failed: {warning}", style="yellow")
+
+
+def assets_of(job: dg.JobDefinition, groups: tuple[str, ...]) -> list[dg.AssetKey]:
+    """The assets of some groups, with those that one step makes together with them.
+
+    The person graph writes to `ml` and is a part of `build`.
+    """
+    graph = job.asset_layer.asset_graph
+    keys = [
+        key
+        for key in job.asset_layer.executable_asset_keys
+        if job.asset_layer.get(key).group_name in groups
+        and not (groups == GROUPS["learn"] and key.path[-1].startswith("identity_"))
+    ]
+    chosen = dg.AssetSelection.assets(*keys).required_multi_asset_neighbors()
+    return sorted(chosen.resolve(graph))
 
 
 def _print(step: str, is_done: bool) -> None:

@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from activations import audit
-from dagster_project import providers
+from dagster_project import loop, providers
+from dagster_project.cli.stages import GROUPS, assets_of
 from tests.loop.playing import Home, adopted, relations
 from tests.loop.searching import addresses, found_in
 
@@ -233,6 +234,15 @@ def test_the_audit_chain_is_intact_and_covers_what_was_done(market):
     assert verdict.entries == len(entries)
     covered = {row["subject"].split("/")[0].split(":")[0] for row in entries}
     assert covered >= {"decisions", "messages", "attempts", "wallet", "conversions"}, covered
+
+
+@pytest.mark.parametrize("stage", [*GROUPS, "ingest"])
+def test_every_stage_can_be_run_by_itself(market, stage):
+    with adopted(market.settings):
+        job = loop.definitions().resolve_job_def("daily_loop")
+    keys = assets_of(job, GROUPS.get(stage, ("raw", "settle")))
+    subset = job.get_subset(asset_selection=frozenset(keys))
+    assert set(subset.asset_layer.selected_asset_keys) == set(keys) != set()
 
 
 def test_the_analyst_reads_everything_but_what_is_behind_the_wall(market):
