@@ -70,6 +70,7 @@ def test_the_same_day_again_asks_no_provider_anything(repeated):
     assert before == after > 0
 
 
+@pytest.mark.verify
 def test_the_loop_never_looks_at_the_truth(market):
     """A second market of the same seed, its truth gone before each day, leaves the same rows."""
     moments = market.planned(DAYS)[:2]
