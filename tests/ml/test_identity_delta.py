@@ -88,7 +88,7 @@ def test_following_the_days_equals_resolving_everything(history):
 
 
 @pytest.mark.verify
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(days, min_size=2, max_size=8))
 def test_following_many_days_equals_resolving_everything(history):
     test_following_the_days_equals_resolving_everything.hypothesis.inner_test(history)
