@@ -5,6 +5,7 @@ Belongs here: which rows are read, when it is due, what is written. Keep out: th
 (`activations.link_proposals`).
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 from activations import link_proposals, reviews
 from dagster_project import learning
 from dagster_project.resources import Workspace
-from ml import cards, identity_changes, likeness
+from ml import cards, identity_changes, likeness, plots
 from ml.cards import Refusal
 
 PAIR = likeness.PROPOSAL[:2]
@@ -90,7 +91,7 @@ def _last(workspace: Workspace) -> Any:
     return None if own.empty else own["as_of"].iloc[0]
 
 
-def _keep(workspace: Workspace, found: likeness.Likeness) -> dict[str, int]:
+def _keep(workspace: Workspace, found: likeness.Likeness) -> dict[str, Any]:
     warehouse, as_of = workspace.warehouse, workspace.as_of
     held = warehouse.read(HELD, origin=link_proposals.ORIGIN).to_pandas()
     links = pd.concat([held, found.links], ignore_index=True).drop_duplicates(PAIR)
@@ -110,7 +111,21 @@ def _keep(workspace: Workspace, found: likeness.Likeness) -> dict[str, int]:
         "accepted": kept.accepted,
         "waiting": len(kept.waiting),
         "reviews_opened": opened,
+        **_pictured(found.links),
     }
+
+
+def _pictured(links: pd.DataFrame) -> dict[str, Any]:
+    """The weights of the least likely link: the one that most wants looking at."""
+    if links.empty:
+        return {}
+    least = links.sort_values(["match_probability", *PAIR]).iloc[0]
+    told = json.loads(least["explanation"])
+    weights = {name: float(field["bits"]) for name, field in told["fields"].items()}
+    ranked = dict(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
+    before = {"before looking": told["bits"] - sum(weights.values())}
+    png = plots.match_weights(ranked | before, least["match_probability"])
+    return {"least_likely_link": learning.picture(png)}
 
 
 def _accounts(workspace: Workspace) -> Mapping[str, set[str]]:

@@ -42,6 +42,20 @@ PLANNED = """
     select person_id from delivery.messages
     where status in ('planned', 'held', 'reserved') and person_id = any(%(persons)s)
 """
+EDGES_OF = """
+    select left_type, left_value, right_type, right_value, verdict, reason, evidence_count
+    from identity.edges
+    where
+        (left_type, left_value) in (select identifier_type, identifier_value from held)
+        or (right_type, right_value) in (select identifier_type, identifier_value from held)
+    order by left_type, left_value, right_type, right_value
+"""
+HELD = """
+    with held as (
+        select identifier_type, identifier_value from identity.person_identifiers
+        where person_id = %(person_id)s
+    )
+"""
 ASSIGNED = """
     select person_id, program, assignment from delivery.assignments
     where person_id = any(%(persons)s)
@@ -205,3 +219,25 @@ def _rules(warehouse: Warehouse, types: pd.DataFrame, file: RulesFile) -> Rules:
         left, right = link_rules.parse(change.left), link_rules.parse(change.right)
         added.append(LinkRule(change.action, left.type, left.value, right.type, right.value))
     return Rules(held.types, (*held.links, *added), held.largest_person)
+
+
+def edges_of(warehouse: Warehouse, person_id: str) -> pd.DataFrame:
+    """The edges at a person's identifiers: left, right, verdict, reason, evidence_count.
+
+    Identifiers are named by kind and number (`email 1`), so that a picture of them shows nobody's
+    address. Raises ConfigError for somebody without edges.
+    """
+    edges = pd.DataFrame(warehouse.rows(HELD + EDGES_OF, person_id=person_id))
+    if edges.empty:
+        raise ConfigError(f"no edges: {person_id} is nobody here, or has one identifier")
+    ends = [
+        list(zip(edges[f"{side}_type"], edges[f"{side}_value"], strict=True))
+        for side in ("left", "right")
+    ]
+    known = pd.DataFrame(sorted({*ends[0], *ends[1]}), columns=["kind", "value"])
+    numbers = (known.groupby("kind").cumcount() + 1).astype(str)
+    keys = known.itertuples(index=False, name=None)
+    names = dict(zip(keys, known["kind"] + " " + numbers, strict=True))
+    for side, found in zip(("left", "right"), ends, strict=True):
+        edges[side] = [names[end] for end in found]
+    return edges[["left", "right", "verdict", "reason", "evidence_count"]]

@@ -4,7 +4,10 @@ Belongs here: opening clients with the right hosts and credentials, letting a si
 scoring a rehearsal. Keep out: wire formats (`activations`), the world itself (`sandbox`).
 """
 
+import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,13 +32,26 @@ class Line:
     set_clock: Callable[[datetime], None]
 
 
-def live(settings: Settings, as_of: datetime) -> bool:
-    """Let the simulated world live up to `as_of`; False where nothing is simulated."""
+def live(settings: Settings, as_of: datetime, meanwhile: Callable[[], None] = lambda: None) -> bool:
+    """Let the simulated world live up to `as_of`; False where nothing is simulated.
+
+    Its history takes seconds and a process of its own; this one calls `meanwhile` then.
+    """
     if settings.simulation is None or settings.mode == "live":
         return False
     import sandbox
 
-    sandbox.live(settings.simulation, settings.workspace_home, as_of, settings.currency)
+    home = settings.workspace_home
+    if not sandbox.is_founded(home):
+        with ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_DFL)
+        ) as world:
+            history = world.submit(
+                sandbox.found, settings.simulation, home, as_of, settings.currency
+            )
+            meanwhile()
+            history.result()
+    sandbox.live(settings.simulation, home, as_of, settings.currency)
     return True
 
 

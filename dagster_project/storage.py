@@ -3,7 +3,9 @@
 Belongs here: the instance that the command line and the UI share. Keep out: assets.
 """
 
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -61,4 +63,19 @@ def instance(settings: Settings) -> dg.DagsterInstance:
     """
     held = dg.DagsterInstance.from_config(str(home(settings)))
     held.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=20)
+    _remember_schema(held.event_log_storage)
     return held
+
+
+def _remember_schema(events: Any) -> None:
+    """Ask the catalogue once for each column and table of Dagster's own, not for each asset."""
+    columns: dict[str, bool] = {}
+    ask = events._has_asset_key_col_on_connection
+
+    def has_column(connection: Any, name: str) -> bool:
+        if name not in columns:
+            columns[name] = ask(connection, name)
+        return columns[name]
+
+    events._has_asset_key_col_on_connection = has_column
+    events.has_table = cache(events.has_table)

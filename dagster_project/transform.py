@@ -10,6 +10,7 @@ events into Dagster's (docs/decisions/0001-dbt-in-process.md).
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -20,10 +21,12 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings
 from dagster_dbt.asset_utils import get_subset_selection_for_context
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
+from dagster_project import standing
 from dagster_project.resources import Workspace
 
 PROJECT = Path(__file__).resolve().parent.parent / "dbt_project"
 TARGET = PROJECT / "target"
+PARSED = "partial_parse.msgpack"
 BEFORE_TRANSFORMING = dg.AssetKey(["settle", "messages"])
 THREADS = 4
 
@@ -94,15 +97,20 @@ TRANSLATOR = Translator(
 def manifest_path() -> Path:
     """The parsed project; parsed anew when a file of the project is younger than it."""
     path = TARGET / "manifest.json"
-    if not path.exists() or path.stat().st_mtime < _newest_source():
+    is_parsed = path.exists() and (TARGET / PARSED).exists()
+    if not is_parsed or path.stat().st_mtime < _newest_source():
         _runner_invoke(["parse", "--profiles-dir", str(PROJECT), "--no-partial-parse"])
     return path
 
 
 def _newest_source() -> float:
+    return max(path.stat().st_mtime for path in _sources())
+
+
+def _sources() -> list[Path]:
     folders = ("models", "macros", "seeds", "tests")
     files = [f for folder in folders for f in (PROJECT / folder).rglob("*") if f.is_file()]
-    return max(f.stat().st_mtime for f in [*files, PROJECT / "dbt_project.yml"])
+    return [*files, PROJECT / "dbt_project.yml"]
 
 
 def build(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[Any]:
@@ -120,12 +128,20 @@ def build(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[A
         dagster_dbt_translator=TRANSLATOR,
         current_dbt_indirect_selection_env=None,
     )
+    warehouse = workspace.warehouse
+    warehouse.analyse_filled()
+    project = standing.project_digest(_sources())
+    selected = {".".join(key.path) for key in context.selected_asset_keys}
+    may_stand = standing.candidates(manifest) & selected
+    stands = standing.standing(warehouse, project, may_stand)
+    left_out = [f"fqn:{name.split('.')[1]}" for name in sorted(stands)]
     events: list[dict[str, Any]] = []
     arguments = [
         # Writing the manifest anew after each invocation takes dbt seconds.
         "--no-write-json",
         "build",
         *selection,
+        *(["--exclude", *left_out] if left_out else []),
         "--exclude-resource-type",
         "unit_test",
         "--profiles-dir",
@@ -133,14 +149,30 @@ def build(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[A
         # A test of two models runs with the later one, when everything it reads is there.
         *("--indirect-selection", indirect or "buildable"),
     ]
-    result = _runner_invoke(arguments, events, workspace.settings.workspace_home / "dbt")
+    result = _runner_invoke(arguments, events, workspace)
     if result.exception is not None and not isinstance(result.exception, Exception):
         raise result.exception  # Ctrl-C; dbt hands it over as if it were an error
-    for event in events:
-        message = DbtCoreCliEventMessage(raw_event=event, event_history_metadata={})
-        yield from message.to_default_asset_events(manifest, TRANSLATOR, context)
+    by_node = {event["data"]["node_info"]["unique_id"]: event for event in events}
+    for unique_id in _in_order(manifest):
+        if unique_id in by_node:
+            message = DbtCoreCliEventMessage(by_node[unique_id], event_history_metadata={})
+            yield from message.to_default_asset_events(manifest, TRANSLATOR, context)
+        elif (name := _relation_name(manifest["nodes"][unique_id])) in stands:
+            key = dg.AssetKey(name.split("."))
+            yield dg.MaterializeResult(asset_key=key, metadata={"stands": "as the project has it"})
     if not result.success:
         raise dg.Failure(_failure_text(result))
+    standing.mark(warehouse, project, may_stand - stands)
+
+
+def _relation_name(node: Mapping[str, Any]) -> str:
+    return f"{node['schema']}.{node['name']}"
+
+
+def _in_order(manifest: Mapping[str, Any]) -> list[str]:
+    """Unique ids of nodes, parents first: the order in which Dagster wants to hear of them."""
+    order = TopologicalSorter(manifest["parent_map"]).static_order()
+    return [unique_id for unique_id in order if unique_id in manifest["nodes"]]
 
 
 def write_profile(workspace: Workspace) -> Path:
@@ -173,17 +205,27 @@ def _manifest_dict(_version: int) -> dict[str, Any]:
 
 
 @cache
-def _parsed(_version: int, folder: str) -> Any:
-    # Kept beside the profile: a later process of the workspace parses only what changed.
-    from dbt.cli.main import dbtRunner
+def _parsed(_version: int, database: str) -> Any:
+    """The parsed project as dbt's own object, its relations in one workspace's database.
 
-    arguments = ["--log-level", "none", "parse", "--project-dir", str(PROJECT)]
-    arguments += ["--profiles-dir", folder, "--target-path", str(Path(folder) / "target")]
-    return dbtRunner().invoke(arguments).result
+    Of the profile only the database's name goes into it, so one parsing, made when the project
+    was installed or changed, serves all workspaces: each would take dbt four seconds.
+    """
+    from dbt.contracts.graph.manifest import Manifest
+
+    manifest = Manifest.from_msgpack((TARGET / PARSED).read_bytes())
+    for node in [*manifest.nodes.values(), *manifest.sources.values()]:
+        if node.relation_name:
+            here = node.relation_name.replace(f'"{node.database}"', f'"{database}"', 1)
+            node.relation_name = here
+        node.database = database
+    return manifest
 
 
 def _runner_invoke(
-    arguments: list[str], events: list[dict[str, Any]] | None = None, target: Path | None = None
+    arguments: list[str],
+    events: list[dict[str, Any]] | None = None,
+    workspace: Workspace | None = None,
 ) -> Any:
     """One dbt command in this process; result events are appended to `events` as dicts."""
     from dbt.cli.main import dbtRunner
@@ -194,11 +236,11 @@ def _runner_invoke(
             events.append(MessageToDict(event, preserving_proto_field_name=True))
 
     manifest = None
-    if target is not None:
-        version = (TARGET / "manifest.json").stat().st_mtime_ns
-        manifest = _parsed(version, str(target))
-        arguments = [*arguments, "--target-path", str(target / "target")]
-        arguments += ["--log-path", str(target)]
+    if workspace is not None:
+        home = workspace.settings.workspace_home / "dbt"
+        database = urlsplit(workspace.warehouse.url).path.lstrip("/")
+        manifest = _parsed((TARGET / "manifest.json").stat().st_mtime_ns, database)
+        arguments = [*arguments, "--target-path", str(home / "target"), "--log-path", str(home)]
     runner = dbtRunner(manifest=manifest, callbacks=[keep])
     return runner.invoke(["--log-level", "none", *arguments, "--project-dir", str(PROJECT)])
 

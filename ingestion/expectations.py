@@ -8,6 +8,7 @@ suite, so that no unexpected value can reach a result, a log or a page.
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from ingestion import engine
@@ -138,6 +139,11 @@ def check(
     return _validated(source_kind, suite, figures)
 
 
+def prepare() -> None:
+    """Import Great Expectations, which takes seconds, before the first check needs it."""
+    import great_expectations  # noqa: F401
+
+
 def _figures(
     warehouse: Warehouse, source_kind: str, as_of: datetime, names: list[str]
 ) -> dict[str, float | None]:
@@ -205,7 +211,7 @@ def _validated(
             for promise in stated
         ],
     )
-    batch = _context().data_sources.add_pandas("figures").read_dataframe(frame)
+    batch = _context().data_sources.pandas_default.read_dataframe(frame)
     outcome = batch.validate(expectations, result_format="BOOLEAN_ONLY")
     passed = {
         result.expectation_config.meta["name"]: bool(result.success) for result in outcome.results
@@ -216,6 +222,7 @@ def _validated(
     ]
 
 
+@cache
 def _context() -> Any:
     """A context in memory that reports to nobody and draws no progress bar."""
     import great_expectations as gx

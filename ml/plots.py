@@ -281,6 +281,59 @@ def removal_effects(
     return _png(figure)
 
 
+def person_edges(edges: pd.DataFrame, title: str = "What makes one person") -> bytes:
+    """Identifiers on a circle, the edges between them: left, right, verdict, reason.
+
+    Accepted edges are drawn through, rejected ones dashed with their reason.
+    """
+    if edges.empty:
+        return _nothing(title)
+    names = sorted({*edges["left"], *edges["right"]})
+    angles = np.pi / 2 - 2 * np.pi * np.arange(len(names)) / len(names)
+    place = dict(zip(names, np.column_stack([np.cos(angles), np.sin(angles)]), strict=True))
+    figure, axes = _figure(title, "edges between identifiers; dashed: rejected", 7.4, 5.6)
+    for left, right, verdict, reason in edges[["left", "right", "verdict", "reason"]].to_numpy():
+        ends = np.array([place[left], place[right]])
+        held = verdict == "accepted"
+        colour = BLUE if held else ORANGE
+        axes.plot(*ends.T, color=colour, linestyle="-" if held else "--", linewidth=1.6, zorder=1)
+        if not held:
+            axes.annotate(reason, ends.mean(axis=0), ha="center", fontsize=8.5, color=ORANGE)
+    for name, (x, y) in place.items():
+        axes.scatter([x], [y], s=70, color=INK, zorder=2)
+        side = "left" if x > 0.05 else "right" if x < -0.05 else "center"
+        axes.annotate(
+            name, (x, y), (9 * np.sign(round(x, 1)), 11 * np.sign(round(y, 1))),
+            textcoords="offset points", ha=side, va="center", fontsize=9, color=INK,
+        )  # fmt: skip
+    axes.set_xlim(-1.75, 1.75)
+    axes.set_ylim(-1.3, 1.3)
+    axes.set_axis_off()
+    return _png(figure)
+
+
+def match_weights(
+    weights: Mapping[str, float], probability: float, title: str = "Why two cards are one person"
+) -> bytes:
+    """Bits that each field adds to the odds of a match, one after the other."""
+    names = [*weights, "together"]
+    bits = np.array([*weights.values(), sum(weights.values())])
+    starts = np.array([0.0, *np.cumsum(bits[:-2]), 0.0]) if len(bits) > 1 else np.zeros(1)
+    figure, axes = _figure(
+        title, f"match weight in bits; probability {probability:.3f}", 7, 0.8 + 0.36 * len(names)
+    )
+    colours = [BLUE if value >= 0 else ORANGE for value in bits[:-1]] + [INK]
+    axes.barh(range(len(names)), bits, left=starts, color=colours, height=0.62)
+    for row, (start, value) in enumerate(zip(starts, bits, strict=True)):
+        axes.annotate(
+            f"{value:+.1f}", (max(start, start + value), row), (4, 0),
+            textcoords="offset points", va="center", fontsize=8.5, color=MUTED,
+        )  # fmt: skip
+    axes.axvline(0, color=MUTED, linewidth=0.8)
+    _name_rows(axes, names)
+    return _png(figure)
+
+
 def _figure(
     title: str, subtitle: str, width: float, height: float, columns: int = 1
 ) -> tuple[Figure, Axes]:

@@ -14,7 +14,12 @@ from pathlib import Path
 from sandbox import market, orders_companion
 from warehouse import SimulationSettings
 
-__all__ = ["found", "live", "market", "orders_companion"]
+__all__ = ["found", "is_founded", "live", "market", "orders_companion"]
+
+
+def is_founded(workspace_home: Path) -> bool:
+    """Whether a world of this workspace has its history already."""
+    return (workspace_home / "sandbox" / "state").exists()
 
 
 def found(

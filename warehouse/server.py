@@ -35,6 +35,7 @@ wal_level = minimal
 max_wal_senders = 0
 max_connections = 100
 random_page_cost = 1.1
+parallel_tuple_cost = 0.02
 jit = off
 timezone = 'UTC'
 log_min_duration_statement = -1

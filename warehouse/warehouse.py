@@ -22,6 +22,29 @@ from warehouse.settings import ConfigError, Settings
 # Any constant will do, as long as no other program locks with it in this database.
 WORKSPACE_LOCK = 0x10095D81
 
+# Text in the order of its code points, by Postgres itself: the same on every machine, and half a
+# million keys of 32 characters are sorted in 0.4 s where the C library's C.UTF-8 takes 1.3 s.
+BUILTIN_LOCALE = "locale_provider builtin builtin_locale 'C.UTF-8' lc_collate 'C' lc_ctype 'C'"
+
+# Tables never analysed, or changed since by more rows than they had. Partitions are left out:
+# they are read whole or by their index.
+FILLED = """
+    select relnamespace::regnamespace || '.' || relname as name
+    from pg_class
+    where
+        relkind = 'r' and not relispartition and relpersistence = 'p'
+        and relnamespace::regnamespace::text not in ('pg_catalog', 'information_schema')
+        and pg_relation_size(oid) > 0
+        and (
+            (
+                pg_stat_get_last_analyze_time(oid) is null
+                and pg_stat_get_last_autoanalyze_time(oid) is null
+            )
+            or pg_stat_get_mod_since_analyze(oid) > reltuples + 1000
+        )
+    order by name
+"""
+
 
 class WorkspaceBusyError(RuntimeError):
     """Another run holds this workspace."""
@@ -91,6 +114,19 @@ class Warehouse:
         """One statement in its own transaction; returns the row count."""
         with self.transaction() as connection:
             return connection.execute(statement, params or None).rowcount
+
+    def analyse_filled(self) -> list[str]:
+        """Analyse the tables that were filled since the planner last looked; returns their names.
+
+        Autovacuum looks once a minute. Until then a table just filled passes for empty, and a
+        query of milliseconds loops over all pairs for minutes.
+        """
+        with self.connect() as connection:
+            connection.autocommit = True
+            names = [str(row["name"]) for row in connection.execute(FILLED).fetchall()]
+            for name in names:
+                connection.execute(sql.SQL("analyze {}").format(_name(name)))
+        return names
 
     def append(
         self, table: str, rows: pa.Table, connection: psycopg.Connection[Any] | None = None
@@ -250,8 +286,9 @@ def _ensure_database(settings: Settings, database: str) -> None:
         with psycopg.connect(maintenance, autocommit=True, connect_timeout=20) as connection:
             query = "select 1 from pg_database where datname = %s"
             if connection.execute(query, [database]).fetchone() is None:
-                statement = sql.SQL("create database {} encoding 'UTF8' template template0")
-                connection.execute(statement.format(sql.Identifier(database)))
+                locale = BUILTIN_LOCALE if connection.info.server_version >= 170000 else ""
+                statement = sql.SQL("create database {} encoding 'UTF8' template template0 {}")
+                connection.execute(statement.format(sql.Identifier(database), sql.SQL(locale)))
     except psycopg.errors.DuplicateDatabase:
         return  # another process was first
     except psycopg.OperationalError as error:

@@ -88,6 +88,20 @@ def preview(
         report.preview(console, found, settings.currency)
 
 
+@identity_app.command()
+def picture(
+    person: Annotated[str, typer.Argument(help="A person_id.")],
+    to: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("person.png"),
+    config: Config = None,
+) -> None:
+    """Draw what makes one person: identifiers by kind, and the edges that link them or do not."""
+    from ml import plots
+
+    edges = operations.edges_of(open_warehouse(settings_of(config)), person)
+    to.write_bytes(plots.person_edges(edges))
+    console.print(f"{len(edges)} edges drawn in {to}", highlight=False)
+
+
 def _rule(action: Action, left: str, right: str, reason: str, config: Path | None) -> None:
     warehouse = open_warehouse(settings_of(config))
     with warehouse.locked():

@@ -34,7 +34,8 @@ def churn_scores(workspace: Workspace) -> dg.MaterializeResult:
     learned = learning.learn(workspace, churn.MODEL, train, plots.of_churn)
     shown = learned.metadata()
     if learned.champion is not None:
-        scores = churn.score(learned.champion, _features_today(workspace), workspace.as_of)
+        buyers = _features_today(workspace, "order_count >= 1")
+        scores = churn.score(learned.champion, buyers, workspace.as_of)
         shown["dagster/row_count"] = learning.write(workspace, "ml.churn_scores", scores)
     return dg.MaterializeResult(metadata=shown)
 
@@ -80,7 +81,8 @@ def lifetime_values(workspace: Workspace) -> dg.MaterializeResult:
 )
 def persona_tables(workspace: Workspace) -> Iterator[dg.MaterializeResult]:
     """Discover personas weekly, assign them daily."""
-    features = _features_today(workspace)
+    active = f"order_count >= 1 or days_since_last_seen <= {personas.ACTIVE_DAYS}"
+    features = _features_today(workspace, active)
     assigned = learning.frame(workspace, "ml.person_personas")
     known = learning.frame(workspace, "ml.personas")
     learned = learning.learn(
@@ -182,10 +184,11 @@ def bandit_posteriors(workspace: Workspace) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=shown)
 
 
-def _features_today(workspace: Workspace) -> pd.DataFrame:
-    """The features of everybody at business time, without the weekly snapshots."""
+def _features_today(workspace: Workspace, who: str) -> pd.DataFrame:
+    """The features at business time, without the weekly snapshots, of those `who` (SQL) names."""
     return workspace.warehouse.read(
-        "select * from features.person_features where as_of = %(as_of)s", as_of=workspace.as_of
+        f"select * from features.person_features where as_of = %(as_of)s and ({who})",
+        as_of=workspace.as_of,
     ).to_pandas()
 
 

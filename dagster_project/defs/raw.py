@@ -41,7 +41,7 @@ def raw_workspace(config: Day, workspace: Workspace) -> dg.MaterializeResult:
     """
     wanted = datetime.fromisoformat(config.as_of) if config.as_of else None
     as_of = business_time.advance(workspace.warehouse, workspace.settings, wanted)
-    lived = providers.live(workspace.settings, as_of)
+    lived = providers.live(workspace.settings, as_of, expectations.prepare)
     return dg.MaterializeResult(metadata={"as_of": as_of.isoformat(), "simulated": lived})
 
 

@@ -191,9 +191,22 @@ def _flush_events(
     packer: ThreadPoolExecutor,
     name: str | None = None,
 ) -> "Future[Path | None]":
-    """Write what was received until `end`; later lines wait. Packing runs beside the market."""
+    """Write what was received until `end`; later lines wait. Spelling and packing the lines runs
+    beside the market, which meanwhile lives on: what they read of it never changes."""
     events = period.told.events()
-    lines = _lines(world, period.told, events)
+    readable = rendering.readable(world, period.told, events)
+    label = name or f"history-{end:%Y-%m-%d}"
+    folder = truth_folder(home)
+    truth.write_identifiers(world, folder, label, period.told, events)
+    truth.write_cards(world, folder, label, period.told.signups)
+    truth.write_conversions(world, folder, label, period.told.facts)
+    path = home / "landing" / "segment" / f"{label}.jsonl.gz"
+    return packer.submit(_land_events, world, readable, end, path)
+
+
+def _land_events(world: World, readable: pa.Table, end: datetime, path: Path) -> Path | None:
+    with duckdb.connect(config={"threads": 2, "preserve_insertion_order": True}) as connection:
+        lines = rendering.lines_of(connection, world, readable)
     until = round(end.timestamp() * 1000)
     # Lines lie in the order they were received.
     due = int(np.searchsorted(lines["received_ms"].to_numpy(), until, side="right"))
@@ -203,20 +216,7 @@ def _flush_events(
     stamps = (np.array(waiting["received_ms"]) / 1000.0).tolist()
     bare = [line.rstrip("\n") for line in waiting["line"].to_pylist()]
     world.late_lines = sorted(kept + list(zip(stamps, bare, strict=True)))
-    label = name or f"history-{end:%Y-%m-%d}"
-    folder = truth_folder(home)
-    truth.write_identifiers(world, folder, label, period.told, events)
-    truth.write_cards(world, folder, label, period.told.signups)
-    truth.write_conversions(world, folder, label, period.told.facts)
-    path = home / "landing" / "segment" / f"{label}.jsonl.gz"
-    block = "".join(texts).encode()
-    return packer.submit(lambda: land(path, packed_block([block, *_bytes(lines["line"])])))
-
-
-def _lines(world: World, told: sessions.Told, events: dict[str, np.ndarray]) -> pa.Table:
-    readable = rendering.readable(world, told, events)
-    with duckdb.connect(config={"threads": 2, "preserve_insertion_order": True}) as connection:
-        return rendering.lines_of(connection, world, readable)
+    return land(path, packed_block(["".join(texts).encode(), *_bytes(lines["line"])]))
 
 
 def _bytes(lines: pa.ChunkedArray) -> list[Any]:

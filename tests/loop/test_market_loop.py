@@ -193,7 +193,8 @@ def test_budgets_are_confirmed_by_the_platform_or_refused_with_a_reason(market):
     # A market of 300 spends about a pound a day on a campaign, and Google takes no less than that.
     failed = [row["reason"] for row in plans if row["status"] == "failed"]
     assert {row["status"] for row in plans} <= {"confirmed", "failed"}
-    assert all("; platform: permanent" in reason for reason in failed), failed
+    refused = "; platform: permanent BELOW_PER_DAY_MINIMUM"
+    assert all(reason.endswith(refused) for reason in failed), failed
     assert len(cards) == 3
     assert all(row["reason"] for row in cards)
     assert bool(plans) == any(row["gate"] == "passed" for row in cards)

@@ -63,7 +63,18 @@ def clouds() -> bytes:
     return plots.persona_map(points, np.arange(60) % 14 - 1, [f"Persona {n}" for n in range(13)])
 
 
+def edges(count: int = 3) -> pd.DataFrame:
+    rows = [
+        ("email 1", "user_id 1", "accepted", None),
+        ("anonymous_id 1", "user_id 1", "accepted", None),
+        ("device_id 1", "user_id 1", "rejected", "shared_identifier"),
+    ]
+    return pd.DataFrame(rows[:count], columns=["left", "right", "verdict", "reason"])
+
+
 PICTURES: dict[str, Picture] = {
+    "person": lambda: plots.person_edges(edges()),
+    "weights": lambda: plots.match_weights({"name": 5.2, "birth_date": -2.4, "city": 4.0}, 0.991),
     "reliability": lambda: plots.reliability_table(reliability(*outcomes()[:2])),
     "ranking": lambda: plots.ranking(*outcomes()),
     "importance": lambda: plots.importance({"sessions_90d_count": 0.7, "country": 0.3}),
@@ -88,6 +99,15 @@ def test_a_figure_shows_something(name: str) -> None:
     assert 0.005 < (picture.min(axis=2) < 0.85).mean() < 0.6
 
 
+def test_rejected_edges_are_in_another_colour() -> None:
+    def shown(count: int) -> bool:
+        picture = pixels(plots.person_edges(edges(count)))
+        return bool((np.abs(picture - to_rgb(plots.ORANGE)).max(axis=2) < 0.02).any())
+
+    assert shown(3)
+    assert not shown(2)
+
+
 def test_the_same_data_give_the_same_bytes() -> None:
     assert plots.budgets(plan()) == plots.budgets(plan())
 
@@ -108,6 +128,7 @@ def test_nothing_to_show_is_said_not_raised() -> None:
         plots.policy_values(values(0)),
         plots.budgets(plan().head(0)),
         plots.importance({}),
+        plots.person_edges(edges(0)),
     ]
     assert all((pixels(png) < 0.8).any() for png in empty)
 

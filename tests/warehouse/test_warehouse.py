@@ -1,12 +1,20 @@
 """The door to Postgres: bulk writes keep values, keyed writes are idempotent, the wall holds."""
 
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import psycopg
 import pyarrow as pa
 import pytest
 
-from warehouse import Warehouse, WorkspaceBusyError, migrations
+from warehouse import (
+    Warehouse,
+    WorkspaceBusyError,
+    load_settings,
+    migrations,
+    open_warehouse,
+    server,
+)
 
 AWKWARD = ['quote " comma , newline \n', "", "backslash \\N", None, "ünïcode ✓"]
 
@@ -99,3 +107,33 @@ def test_the_analyst_reads_marts_and_nothing_behind_the_wall(warehouse: Warehous
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         analyst.query_as_analyst("create temp table t as select 1")
     warehouse.execute("drop owned by test_analyst")
+
+
+def test_a_filled_table_is_analysed_once(warehouse: Warehouse) -> None:
+    warehouse.analyse_filled()
+    warehouse.execute("create table ml.filled (number bigint)")
+    assert warehouse.analyse_filled() == []
+    warehouse.execute("insert into ml.filled select generate_series(1, 5000)")
+    # Building an index counts the rows, but says nothing of their values.
+    warehouse.execute("create index on ml.filled (number)")
+    assert warehouse.analyse_filled() == ["ml.filled"]
+    assert warehouse.rows("select 1 from pg_stats where tablename = 'filled'")
+    assert warehouse.analyse_filled() == []
+    warehouse.execute("insert into ml.filled select generate_series(1, 900)")
+    assert warehouse.analyse_filled() == []
+    warehouse.execute("insert into ml.filled select generate_series(1, 9000)")
+    assert warehouse.analyse_filled() == ["ml.filled"]
+
+
+def test_text_is_in_the_order_of_its_code_points(postgres: server.Server, tmp_path: Path) -> None:
+    settings = load_settings(
+        None,
+        environ={
+            "LOOPDRIVE_DATABASE_URL": postgres.url("postgres"),
+            "LOOPDRIVE_HOME": str(tmp_path),
+        },
+    )
+    opened = open_warehouse(settings)
+    rows = opened.rows("select w from unnest(array['b', 'B', 'a', 'é', 'Z']) as w order by w")
+    assert [row["w"] for row in rows] == ["B", "Z", "a", "b", "é"]
+    assert opened.rows("select upper('é') as w") == [{"w": "É"}]

@@ -34,21 +34,6 @@ kept as (
             built.written_as_of > workspace.oldest_as_of
             and built.written_as_of < workspace.as_of
         )
-),
-
-consented as (
-    select
-        kept.person_id,
-        kept.snapshot,
-        bool_or(consents.channel = 'email') as has_email_consent,
-        bool_or(consents.channel = 'sms') as has_sms_consent
-    from kept
-    inner join consents
-        on
-            kept.person_id = consents.person_id
-            and kept.as_of >= consents.recorded_at
-            and kept.as_of < coalesce(consents.ended_at, 'infinity')
-    group by kept.person_id, kept.snapshot
 )
 
 select
@@ -91,5 +76,14 @@ select
     kept.country,
     case when kept.first_session_at <= kept.as_of then kept.first_channel end as first_channel
 from kept
-left join consented
-    on kept.person_id = consented.person_id and kept.snapshot = consented.snapshot
+-- A look-up per row: as one aggregate beside the rows, a misjudged count made it a loop over pairs.
+left join lateral (
+    select
+        bool_or(consents.channel = 'email') as has_email_consent,
+        bool_or(consents.channel = 'sms') as has_sms_consent
+    from consents
+    where
+        consents.person_id = kept.person_id
+        and consents.recorded_at <= kept.as_of
+        and coalesce(consents.ended_at, 'infinity') > kept.as_of
+) as consented on true

@@ -76,8 +76,7 @@ site_events_linked as (
         site_events.currency,
         site_events.coupon,
         site_events.discount_amount,
-        site_events.item_count,
-        site_events.product_ids,
+        site_events.products,
         case when site_events.type = 'identified' then site_events.properties end as traits,
         case when site_events.type = 'identified' then site_events.time_zone end as time_zone,
         case when site_events.type = 'identified' then site_events.locale end as locale
@@ -104,7 +103,6 @@ select * from site_events_linked
 union all
 select
     message_events_linked.*,
-    null,
     null,
     null,
     null,

@@ -37,7 +37,23 @@ lines as (
 ),
 
 events as (
-    select linked.*
+    select
+        linked.*,
+        (
+            select
+                sum(case
+                    when jsonb_typeof(product -> 'quantity') = 'number'
+                        then (product ->> 'quantity')::numeric
+                    else 1
+                end)
+            from jsonb_path_query(linked.products, '$[*]') as product
+        ) as item_count,
+        array(
+            select distinct product ->> 'product_id'
+            from jsonb_path_query(linked.products, '$[*]') as product
+            where product ->> 'product_id' is not null
+            order by product ->> 'product_id'
+        ) as product_ids
     from {{ ref('int_events_linked') }} as linked
     inner join touched on linked.order_id = touched.order_id
     where linked.type in ('order_completed', 'order_refunded')

@@ -36,23 +36,7 @@ select
         when order_id is not null and properties ->> 'discount' ~ '^[0-9]+([.][0-9]+)?$'
             then (properties ->> 'discount')::numeric
     end as discount_amount,
-    case when order_id is not null then (
-            select
-                sum(case
-                    when jsonb_typeof(product -> 'quantity') = 'number'
-                        then (product ->> 'quantity')::numeric
-                    else 1
-                end)
-            from jsonb_path_query(events.properties, '$.products[*]') as product
-        )
-    end as item_count,
-    case when order_id is not null then array(
-                select distinct product ->> 'product_id'
-                from jsonb_path_query(events.properties, '$.products[*]') as product
-                where product ->> 'product_id' is not null
-                order by 1
-            )
-    end as product_ids,
+    case when order_id is not null then properties -> 'products' end as products,
 
     -- where and how
     page_url,
