@@ -23,6 +23,7 @@ import psycopg
 
 from bench import attribution, decisions, gateway, identity, ingestion, loop, models
 from warehouse import Warehouse, migrations, server
+from warehouse.warehouse import create_database
 
 BASELINES = Path(__file__).with_name("baselines.json")
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
@@ -96,7 +97,7 @@ def _on_a_server(measure: Callable[[WarehouseFactory], dict[str, Any]]) -> dict[
         def fresh() -> Iterator[Warehouse]:
             with psycopg.connect(running.url("postgres"), autocommit=True) as connection:
                 connection.execute("drop database if exists bench with (force)")
-                connection.execute("create database bench template template0")
+                create_database(connection, "bench")
             migrations.apply(running.url("bench"))
             yield Warehouse(url=running.url("bench"))
 

@@ -19,6 +19,7 @@ import yaml
 from bench import model_history as history
 from bench.model_queries import BY_HAND, CONTEXT
 from warehouse import migrations, server
+from warehouse.warehouse import create_database
 
 EVENTS = 1_000_000
 FACTOR = 10
@@ -130,7 +131,7 @@ def _database() -> Iterator[tuple[Path, Callable[[], str]]]:
     def fresh() -> str:
         with psycopg.connect(running.url("postgres"), autocommit=True) as connection:
             connection.execute("drop database if exists bench with (force)")
-            connection.execute("create database bench template template0")
+            create_database(connection, "bench")
         migrations.apply(running.url("bench"))
         return running.url("bench")
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from warehouse import Warehouse, migrations, server
-from warehouse.warehouse import BUILTIN_LOCALE
+from warehouse.warehouse import create_database
 
 SHARED_DATA = Path(
     os.environ.get("LOOPDRIVE_SHARED_DATA")
@@ -32,7 +32,7 @@ def postgres() -> Iterator[server.Server]:
         with psycopg.connect(running.url("postgres"), autocommit=True) as connection:
             connection.execute("alter system set fsync = off")
             connection.execute("select pg_reload_conf()")
-            connection.execute(f"create database {TEMPLATE} template template0 {BUILTIN_LOCALE}")
+            create_database(connection, TEMPLATE)
         migrations.apply(running.url(TEMPLATE))
         yield running
     finally:

@@ -22,8 +22,6 @@ from warehouse.settings import ConfigError, Settings
 # Any constant will do, as long as no other program locks with it in this database.
 WORKSPACE_LOCK = 0x10095D81
 
-# Text in the order of its code points, by Postgres itself: the same on every machine, and half a
-# million keys of 32 characters are sorted in 0.4 s where the C library's C.UTF-8 takes 1.3 s.
 BUILTIN_LOCALE = "locale_provider builtin builtin_locale 'C.UTF-8' lc_collate 'C' lc_ctype 'C'"
 
 # Tables never analysed, or changed since by more rows than they had. Partitions are left out:
@@ -276,6 +274,18 @@ def database_url(settings: Settings, database: str) -> str:
     return urlunsplit(parts._replace(path=f"/{database}"))
 
 
+def create_database(connection: psycopg.Connection[Any], name: str) -> None:
+    """Make an empty database, over a connection that commits by itself.
+
+    From PostgreSQL 17 on, Postgres itself orders its text by code points: the same on every
+    machine, and half a million keys of 32 characters are sorted in 0.4 s where the C library's
+    C.UTF-8 takes 1.3 s.
+    """
+    locale = BUILTIN_LOCALE if connection.info.server_version >= 170000 else ""
+    statement = sql.SQL("create database {} encoding 'UTF8' template template0 {}")
+    connection.execute(statement.format(sql.Identifier(name), sql.SQL(locale)))
+
+
 def _ensure_database(settings: Settings, database: str) -> None:
     maintenance = (
         settings.database_url.get_secret_value()
@@ -286,9 +296,7 @@ def _ensure_database(settings: Settings, database: str) -> None:
         with psycopg.connect(maintenance, autocommit=True, connect_timeout=20) as connection:
             query = "select 1 from pg_database where datname = %s"
             if connection.execute(query, [database]).fetchone() is None:
-                locale = BUILTIN_LOCALE if connection.info.server_version >= 170000 else ""
-                statement = sql.SQL("create database {} encoding 'UTF8' template template0 {}")
-                connection.execute(statement.format(sql.Identifier(database), sql.SQL(locale)))
+                create_database(connection, database)
     except psycopg.errors.DuplicateDatabase:
         return  # another process was first
     except psycopg.OperationalError as error:
