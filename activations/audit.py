@@ -5,7 +5,6 @@ Keep out: why something was done; the rows say so themselves.
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -37,7 +36,7 @@ COVERED = {
         " send_attempts.batch_key, attempted_at, outcome, code, detail)::text as content"
         " from delivery.send_attempts join delivery.messages using (message_key)"
         " where messages.provider = split_part(%(part)s, '@', 1)"
-        " and attempted_at = split_part(%(part)s, '@', 2)::timestamptz"
+        " and attempted_at = split_part(%(part)s, '@', 2)::timestamptz and is_sealed"
     ),
     "wallet": (
         "select entry_id as key, jsonb_build_array(entry_id, transaction_id, account,"
@@ -143,15 +142,6 @@ def verify(warehouse: Warehouse) -> Verification:
                 reason = f"rows of {kind} are not the ones that were written"
                 return Verification(False, previous, count, entry["sequence"], reason)
     return Verification(True, previous, count)
-
-
-def sealed_parts(connection: Any, kind: str, parts: Sequence[str]) -> set[str]:
-    """Those of the parts that have an entry."""
-    rows = connection.execute(
-        "select distinct subject from delivery.audit_log where subject = any(%s)",
-        [[f"{kind}:{part}" for part in parts]],
-    )
-    return {row["subject"].partition(":")[2] for row in rows}
 
 
 def digest(connection: Any, kind: str, part: str) -> tuple[str, int]:

@@ -83,6 +83,17 @@ def held_while_sending(connection: Any) -> Iterator[None]:
             connection.execute("select pg_advisory_unlock_shared(%s)", [CONSENT_LOCK])
 
 
+def is_awaited(connection: Any) -> bool:
+    """Whether somebody waits to change consent while senders hold it."""
+    row = connection.execute(
+        "select exists (select from pg_locks where locktype = 'advisory' and not granted"
+        " and classid = 0 and objid = %s and objsubid = 1 and database = ("
+        " select oid from pg_database where datname = current_database())) as is_awaited",
+        [CONSENT_LOCK],
+    ).fetchone()
+    return bool(row["is_awaited"])
+
+
 def record(warehouse: Warehouse, changes: Iterable[Change], connection: Any = None) -> int:
     """Write changes of consent, each once; returns how many were new.
 

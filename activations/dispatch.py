@@ -1,7 +1,7 @@
 """Dispatch: everything that is due at one moment, sent through one provider, each message once.
 
-Belongs here: the order of steps around a request, and the summary of a moment.
-Keep out: states (`outbox.py`), verdicts (`recheck.py`), wire formats (`providers/`).
+Belongs here: rounds of reserving, judging and sending, and the summary of a moment.
+Keep out: states (`outbox.py`), verdicts (`recheck.py`), one request (`exchange.py`).
 """
 
 from collections import Counter
@@ -12,16 +12,17 @@ from typing import Any
 
 from psycopg import Connection
 
-from activations import consent, outbox, recheck, wallet
+from activations import consent, outbox, pauses, recheck, unanswered, wallet
 from activations.consent import Change
-from activations.http import Answer, Request
-from activations.providers.seam import Batch, Item, ItemResult, MessageProvider, Outcome
+from activations.exchange import Desk, Exchanged, Sender, exchange, items
+from activations.pace import Pace
+from activations.pauses import Standing
+from activations.providers.seam import Batch, ItemResult, MessageProvider, Outcome
 from activations.recheck import Verdict
 from warehouse import Warehouse
 
-Sender = Callable[[Request], Answer]
-# How many messages are looked at in one go. No change of consent commits meanwhile, so where a
-# message is a request the number stays small enough for a webhook to be answered in time.
+# How many messages are looked at in one go. No change of consent commits meanwhile; a round ends
+# after the request under way when somebody waits to make one.
 BATCH_RESERVATION, SINGLE_RESERVATION = 1000, 25
 # The provider itself says that the person opted out.
 OPT_OUT_CODES = frozenset({"21610"})
@@ -46,18 +47,6 @@ class SendSummary:
 
 
 @dataclass(frozen=True)
-class _Desk:
-    """One dispatcher at work at one moment. The connection commits step by step."""
-
-    warehouse: Warehouse
-    connection: Connection[Any]
-    now: datetime
-    provider: MessageProvider
-    sender: Sender | None
-    owner: str
-
-
-@dataclass(frozen=True)
 class _Round:
     batches: tuple[Batch, ...]
     verdicts: tuple[Verdict, ...]
@@ -69,18 +58,23 @@ def send_due(
     now: datetime,
     provider: MessageProvider,
     sender: Sender | None,
-    owner: str = "dispatch",
+    owner: str | None = None,
+    pace: Pace | None = None,
 ) -> SendSummary:
     """Send what is due at `now` on the provider's channel; returns what became of it.
 
     `now` is business time; `sender` is `http.send` with its client bound, or None for a dry run,
-    which renders, records and calls nobody; `owner` tells dispatchers apart that run at once.
-    Safe to run twice at the same moment and from several processes. Credentials that a provider
-    refuses stop the round; its messages stay due.
+    which renders, records and calls nobody; `owner` tells dispatchers apart that run at once, and
+    is otherwise the session's number;
+    `pace` is the account's token bucket, None where requests cost nobody anything (stand-ins).
+    Safe to run twice at the same moment and from several processes. A limit of the provider,
+    its failures or refused credentials end the run; what is left stays due for a later one.
     """
     with warehouse.connect() as connection:
         connection.autocommit = True
-        return _send_due(_Desk(warehouse, connection, now, provider, sender, owner))
+        return _send_due(
+            Desk(warehouse, connection, now, provider, sender, _owner(connection, owner), pace)
+        )
 
 
 def send_until(
@@ -90,7 +84,7 @@ def send_until(
     provider: MessageProvider,
     sender: Sender | None,
     set_clock: Callable[[datetime], None],
-    owner: str = "dispatch",
+    owner: str | None = None,
 ) -> SendSummary:
     """Send at every moment in (after, until] at which something is due; for a simulated day.
 
@@ -100,56 +94,69 @@ def send_until(
     total, now = SendSummary(), after
     with warehouse.connect() as connection:
         connection.autocommit = True
+        name = _owner(connection, owner)
         while due := outbox.due_times(connection, now, until, provider.name):
             now = due[0]
             set_clock(now)
-            total += _send_due(_Desk(warehouse, connection, now, provider, sender, owner))
+            total += _send_due(Desk(warehouse, connection, now, provider, sender, name))
     return total
 
 
-def _send_due(desk: "_Desk") -> SendSummary:
+def _owner(connection: Connection[Any], owner: str | None) -> str:
+    return owner or f"dispatch {connection.info.backend_pid}"
+
+
+def _send_due(desk: Desk) -> SendSummary:
     provider, now = desk.provider, desk.now
-    lost = outbox.recover(desk.connection, now, provider.name)["unknown"]
+    lost = outbox.recover(desk.connection, now, provider.name, provider.limits.dedup)["unknown"]
     summary = SendSummary({"unknown": lost} if lost else {})
-    size = BATCH_RESERVATION if provider.limits.max_items > 1 else SINGLE_RESERVATION
-    has_sent, keys = False, list[str]()
-    while summary.stopped is None:
+    standing = pauses.standing(desk.connection, provider.name)
+    again = [] if desk.sender is None else unanswered.ask_again(desk, standing)
+    summary, has_sent = sum((_told(one) for one in again), summary), bool(again)
+    while not (standing := pauses.standing(desk.connection, provider.name)).stops(now):
+        size = _size(desk, standing)
         keys = outbox.reserve(desk.connection, now, provider.name, desk.owner, size)
         if not keys:
             break
-        with consent.held_while_sending(desk.connection):
-            done, results = _send(desk, _admit(desk, keys))
-        _heed_opt_outs(desk, results)
-        has_sent = has_sent or bool(results)
-        summary = summary + done
-    _close(desk, keys, has_sent)
-    return summary
+        done, turned_away = _round(desk, keys, standing)
+        summary = sum((_told(one) for one in done), summary + turned_away)
+        has_sent = has_sent or bool(done)
+    _close(desk, has_sent)
+    return summary + SendSummary(stopped=standing.reason if standing.stops(now) else None)
 
 
-def _admit(desk: _Desk, keys: Sequence[str]) -> _Round:
+def _round(
+    desk: Desk, keys: Sequence[str], standing: Standing
+) -> tuple[list[Exchanged], SendSummary]:
+    """Judge and send what was reserved, and give back what was not begun."""
+    with consent.held_while_sending(desk.connection):
+        judged = _admit(desk, keys)
+        done = _send(desk, judged.batches, standing)
+    _heed_opt_outs(desk, [result for one in done for result in one.results])
+    left = pauses.standing(desk.connection, desk.provider.name).paused_until
+    outbox.release(desk.connection, keys, desk.owner, max(left or desk.now, desk.now))
+    return done, _turned_away(judged)
+
+
+def _size(desk: Desk, standing: Standing) -> int:
+    if standing.is_probing:
+        return 1
+    return BATCH_RESERVATION if desk.provider.limits.max_items > 1 else SINGLE_RESERVATION
+
+
+def _admit(desk: Desk, keys: Sequence[str]) -> _Round:
     """Judge, plan requests, and mark who is in which, all in one transaction."""
     connection, provider = desk.connection, desk.provider
     with connection.transaction():
         judged = recheck.verdicts(connection, keys, desk.now)
         passed = [one.message_key for one in judged if one.reason is None and one.send_at is None]
-        items = _items(connection, passed)
-        refused = [result for item in items if (result := provider.admit(item)) is not None]
+        found = items(connection, passed)
+        refused = [result for item in found if (result := provider.admit(item)) is not None]
         wrong = {result.message_key for result in refused}
-        batches = provider.plan([item for item in items if item.message_key not in wrong])
+        batches = provider.plan([item for item in found if item.message_key not in wrong])
         _turn_away(connection, judged, refused, desk.owner)
         _mark(connection, batches, desk.owner)
     return _Round(tuple(batches), tuple(judged), tuple(refused))
-
-
-def _items(connection: Any, keys: Sequence[str]) -> list[Item]:
-    rows = connection.execute(
-        "select body from delivery.payloads where message_key = any(%s) order by message_key",
-        [list(keys)],
-    )
-    return [
-        Item(**row["body"] | {"headers": tuple(tuple(pair) for pair in row["body"]["headers"])})
-        for row in rows
-    ]
 
 
 def _turn_away(
@@ -182,48 +189,47 @@ def _mark(connection: Any, batches: Sequence[Batch], owner: str) -> None:
     )
 
 
-def _send(desk: _Desk, plan: _Round) -> tuple[SendSummary, list[ItemResult]]:
-    statuses = Counter(
-        "replanned" if one.send_at else "skipped"
-        for one in plan.verdicts
-        if one.reason is not None or one.send_at is not None
-    )
-    reasons = Counter(str(one.reason) for one in plan.verdicts if one.reason is not None)
-    statuses.update({"failed": len(plan.refused)} if plan.refused else {})
-    everything: list[ItemResult] = []
-    requests, stopped = 0, None
-    for batch in plan.batches:
-        if stopped is not None or not _begin(desk, batch):
-            continue
-        requests += desk.sender is not None
-        results = _ask(desk, batch)
-        statuses.update(outbox.finish(desk.connection, results, desk.now).values())
-        reasons.update(f"{one.outcome}:{one.code}" for one in results if _is_odd(one))
-        everything += results
-        if any(result.outcome is Outcome.AUTH for result in results):
-            stopped = f"{desk.provider.name} refuses our credentials"
-    return SendSummary(dict(statuses), dict(reasons), requests, stopped), everything
+def _send(desk: Desk, batches: Sequence[Batch], standing: Standing) -> list[Exchanged]:
+    """Send batch by batch, until the account pauses or somebody waits to change consent."""
+    done: list[Exchanged] = []
+    for batch in batches:
+        if done and not _may_go_on(desk, standing):
+            break
+        outcome = exchange(desk, batch, standing)
+        if outcome is not None:
+            done.append(outcome)
+            standing = outcome.standing
+    return done
 
 
-def _begin(desk: _Desk, batch: Batch) -> bool:
-    return outbox.begin(desk.warehouse, desk.connection, batch, desk.owner, desk.now)
-
-
-def _ask(desk: _Desk, batch: Batch) -> list[ItemResult]:
+def _may_go_on(desk: Desk, standing: Standing) -> bool:
     if desk.sender is None:
-        return [
-            ItemResult(item.message_key, Outcome.BLOCKED, code=outbox.DRY_RUN)
-            for item in batch.items
-        ]
-    answer = desk.sender(desk.provider.request(batch))
-    return desk.provider.parse(batch, answer, desk.now)
+        return True
+    if standing.stops(desk.now) or consent.is_awaited(desk.connection):
+        return False
+    # Another dispatcher may have been told to wait.
+    return not pauses.standing(desk.connection, desk.provider.name).stops(desk.now)
+
+
+def _turned_away(judged: _Round) -> SendSummary:
+    odd = [one for one in judged.verdicts if one.reason is not None or one.send_at is not None]
+    statuses = Counter("replanned" if one.send_at else "skipped" for one in odd)
+    reasons = Counter(str(one.reason) for one in odd if one.reason is not None)
+    statuses.update({"failed": len(judged.refused)} if judged.refused else {})
+    return SendSummary(dict(statuses), dict(reasons))
+
+
+def _told(outcome: Exchanged) -> SendSummary:
+    reasons = Counter(f"{one.outcome}:{one.code}" for one in outcome.results if _is_odd(one))
+    statuses = Counter(outcome.statuses.values())
+    return SendSummary(dict(statuses), dict(reasons), int(outcome.has_asked))
 
 
 def _is_odd(result: ItemResult) -> bool:
     return result.outcome is not Outcome.ACCEPTED
 
 
-def _heed_opt_outs(desk: _Desk, results: Sequence[ItemResult]) -> None:
+def _heed_opt_outs(desk: Desk, results: Sequence[ItemResult]) -> None:
     keys = [one.message_key for one in results if one.code in OPT_OUT_CODES]
     if not keys:
         return
@@ -245,12 +251,13 @@ def _heed_opt_outs(desk: _Desk, results: Sequence[ItemResult]) -> None:
         consent.record(desk.warehouse, words, connection)
 
 
-def _close(desk: _Desk, left: Sequence[str], has_sent: bool) -> None:
-    """Give back what was leased and not begun, settle the money, chain the moment's attempts."""
+def _close(desk: Desk, has_sent: bool) -> None:
+    """Settle the money, chain the moment's attempts, let go of tokens."""
     connection, now = desk.connection, desk.now
     with connection.transaction():
-        outbox.release(connection, left, desk.owner, now + outbox.AUTH_RETRY)
         for transaction in wallet.settlements(connection, now):
             wallet.post(desk.warehouse, connection, transaction)
         if has_sent:
             outbox.seal(connection, desk.provider.name, [now], now)
+    if desk.pace is not None:
+        desk.pace.give_back(connection)

@@ -8,7 +8,8 @@ Keep out: anything a provider defines (status codes, headers, retries) and every
 
 import ipaddress
 import json
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,6 +20,9 @@ Mode = Literal["sandbox", "dry_run", "live"]
 # Read is long: SendGrid takes up to a thousand recipients a request before it answers.
 TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=30.0, pool=10.0)
 CONNECTIONS = httpx.Limits(max_connections=32, max_keepalive_connections=16)
+# A time-out of reading counts from byte to byte; an answer that trickles would last for ever.
+ANSWER_SECONDS = 60.0
+ANSWER_BYTES = 8 << 20
 
 # The request was refused or never left: nobody can have processed it.
 NOT_PROCESSED = (
@@ -122,23 +126,41 @@ def open_client(
     )
 
 
-def send(client: httpx.Client, request: Request) -> Answer:
+def send(
+    client: httpx.Client,
+    request: Request,
+    answer_seconds: float = ANSWER_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+) -> Answer:
     """Send one request once, and say what is known when no answer came.
 
     Not processed: no connection, TLS failure, unknown host, no free connection. Everything after
-    the first byte left (time-out while reading, reset, broken answer) is ambiguous.
+    the first byte left (time-out while reading, reset, broken answer, one that is not whole after
+    `answer_seconds` or larger than 8 MB) is ambiguous.
     Raises HostRefusedError for a host that the mode forbids, httpx.InvalidURL and
     httpx.UnsupportedProtocol for a request that is not one: both are mistakes of ours.
     """
+    until = clock() + answer_seconds
     try:
-        answer = client.request(
+        with client.stream(
             request.method, request.url, headers=dict(request.headers), content=request.content
-        )
+        ) as answer:
+            return _whole(answer, until, clock)
     except NOT_PROCESSED as error:
         return TransportError("not_processed", type(error).__name__)
     except (httpx.UnsupportedProtocol, httpx.LocalProtocolError):
         raise
     except httpx.RequestError as error:
         return TransportError("ambiguous", type(error).__name__)
+
+
+def _whole(answer: httpx.Response, until: float, clock: Callable[[], float]) -> Answer:
+    content = bytearray()
+    for piece in answer.iter_bytes():
+        content += piece
+        if len(content) > ANSWER_BYTES:
+            return TransportError("ambiguous", "AnswerTooLarge")
+        if clock() > until:
+            return TransportError("ambiguous", "AnswerTooSlow")
     headers = {name.lower(): value for name, value in answer.headers.items()}
-    return Response(answer.status_code, headers, answer.content)
+    return Response(answer.status_code, headers, bytes(content))

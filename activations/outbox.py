@@ -1,17 +1,18 @@
 """The outbox: a message's states, and who may move it from one to the next.
 
-Belongs here: what is due, leases, the marks before and after a request, recovery after a crash.
-Keep out: whether it may still be said (`recheck.py`), requests (`dispatch.py`), webhooks
-(`settlement.py`).
+Belongs here: what is due, leases, the marks before a request, recovery after a crash, seals.
+Keep out: whether it may still be said (`recheck.py`), requests (`exchange.py`), what answers
+mean (`outcomes.py`), webhooks (`settlement.py`).
 
 planned -> reserved (lease) -> sending (attempt written) -> accepted | unknown | failed | planned.
 A crash in `reserved` loses nothing: the lease runs out and the message is planned again. A crash
-in `sending` may have been heard by the provider: the message becomes unknown and is never sent
-again by itself. Every verb that takes a connection commits its step: give it one in autocommit.
+in `sending` may have been heard by the provider: the message becomes unknown. Where the provider
+knows keys it has a `next_attempt_at` then, and the same request goes again under the same key
+(`unanswered.py`); elsewhere it is never sent again by itself.
+Every verb that takes a connection commits its step: give it one in autocommit.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,39 +21,14 @@ from psycopg import Connection, Rollback
 
 from activations import audit
 from activations.keys import stable_id
-from activations.providers.seam import Batch, ItemResult, Outcome
-from activations.settlement import settle
+from activations.providers.seam import Batch
 from warehouse import Warehouse
-
-__all__ = [
-    "LEASE",
-    "begin",
-    "due_times",
-    "finish",
-    "recover",
-    "release",
-    "reserve",
-    "seal",
-    "settle",
-]
 
 TICK_SECONDS = 300
 # Longer than the slowest request (30 s to read) for every request of one reservation.
 LEASE = timedelta(minutes=15)
-MAX_ATTEMPTS = 5
-FIRST_RETRY = timedelta(minutes=5)
-AUTH_RETRY = timedelta(minutes=15)
-DRY_RUN = "dry_run"
-
-
-@dataclass(frozen=True)
-class Next:
-    """Where one result moves a message."""
-
-    status: str
-    reason: str | None
-    sent_at: datetime | None = None
-    next_attempt_at: datetime | None = None
+# How long before a provider forgets a key the last question under it is asked.
+KEY_MARGIN = timedelta(hours=1)
 
 
 def due_times(
@@ -60,18 +36,25 @@ def due_times(
 ) -> list[datetime]:
     """The moments in (after, until], on full five minutes, at which a provider has work.
 
-    Messages that are due, retries, and leases that run out. A dispatch may plan again for later
-    (quiet hours, retries), so ask anew after each one, with its moment as `after`.
+    Messages that are due, retries, lost answers to ask for, and leases that run out. A dispatch
+    may plan again for later (quiet hours, retries), so ask anew after each one, with its moment
+    as `after`.
     """
     rows = connection.execute(
         """
         with due as (
             select case
                 when status = 'planned' then greatest(send_at, coalesce(next_attempt_at, send_at))
+                when status = 'unknown' then coalesce(lease_expires_at, next_attempt_at)
                 else coalesce(lease_expires_at, send_at)
             end as due_at
             from delivery.messages
-            where status in ('planned', 'reserved', 'sending') and provider = %(provider)s
+            where
+                provider = %(provider)s
+                and (
+                    status in ('planned', 'reserved', 'sending')
+                    or (status = 'unknown' and next_attempt_at is not null)
+                )
         ),
 
         ticks as (
@@ -92,8 +75,13 @@ def due_times(
     return [row["tick"].astimezone(UTC) for row in rows]
 
 
-def recover(connection: Connection[Any], now: datetime, provider: str) -> dict[str, int]:
-    """Undo what a crash left behind, once its lease is over; counts by new status."""
+def recover(
+    connection: Connection[Any], now: datetime, provider: str, dedup: timedelta | None = None
+) -> dict[str, int]:
+    """Undo what a crash left behind, once its lease is over; counts by new status.
+
+    `dedup` is how long the provider recognises a key, None where it knows none.
+    """
     with connection.transaction():
         planned = connection.execute(
             "update delivery.messages set status = 'planned', leased_by = null,"
@@ -101,23 +89,59 @@ def recover(connection: Connection[Any], now: datetime, provider: str) -> dict[s
             " where status = 'reserved' and provider = %s and lease_expires_at <= %s",
             [provider, now],
         ).rowcount
-        lost = connection.execute(
-            "update delivery.messages as held set status = 'unknown', leased_by = null,"
-            " lease_expires_at = null, reason = 'crashed_while_sending', sent_at = ("
-            " select max(attempted_at) from delivery.send_attempts"
-            " where send_attempts.message_key = held.message_key)"
-            " where status = 'sending' and provider = %s and lease_expires_at <= %s"
-            " returning message_key",
+        connection.execute(
+            "update delivery.messages set leased_by = null, lease_expires_at = null"
+            " where status = 'unknown' and provider = %s and next_attempt_at is not null"
+            " and lease_expires_at <= %s",
             [provider, now],
-        ).fetchall()
-        crashed = connection.execute(
-            "update delivery.send_attempts set outcome = 'unknown', code = 'crashed'"
-            " where outcome = 'sending' and message_key = any(%s) returning attempted_at",
-            [[row["message_key"] for row in lost]],
-        ).fetchall()
-        moments = {row["attempted_at"] for row in crashed}
-        seal(connection, provider, moments | set(_unsealed(connection, provider, now)), now)
+        )
+        lost = _lost(connection, now, provider, dedup)
+        connection.execute(
+            "update delivery.send_attempts set outcome = 'unknown', code = 'crashed',"
+            " is_sealed = false where outcome = 'sending' and message_key = any(%s)",
+            [lost],
+        )
+        seal(connection, provider, _unsealed(connection, provider), now)
     return {"planned": planned, "unknown": len(lost)}
+
+
+def _lost(connection: Any, now: datetime, provider: str, dedup: timedelta | None) -> list[str]:
+    """Messages whose dispatcher died during the request; they are unknown from now on."""
+    rows = connection.execute(
+        """
+        with asked as (
+            select
+                messages.message_key, max(attempts.attempted_at) as last_at,
+                min(attempts.attempted_at) filter (
+                    where attempts.batch_key = messages.batch_key
+                ) as first_at
+            from delivery.messages as messages
+            inner join delivery.send_attempts as attempts using (message_key)
+            where
+                messages.status = 'sending' and messages.provider = %(provider)s
+                and messages.lease_expires_at <= %(now)s
+            group by messages.message_key
+        )
+
+        update delivery.messages as held
+        set
+            status = 'unknown', leased_by = null, lease_expires_at = null,
+            reason = 'crashed_while_sending', sent_at = asked.last_at,
+            next_attempt_at = case
+                when asked.first_at + %(window)s::interval > %(now)s then %(now)s::timestamptz
+            end
+        from asked
+        where held.message_key = asked.message_key and held.status = 'sending'
+        returning held.message_key
+        """,
+        {"provider": provider, "now": now, "window": window(dedup)},
+    )
+    return [row["message_key"] for row in rows]
+
+
+def window(dedup: timedelta | None) -> timedelta | None:
+    """How long a request may go again under its key after it first went."""
+    return None if dedup is None else max(dedup - KEY_MARGIN, dedup / 2)
 
 
 def reserve(
@@ -169,19 +193,26 @@ def release(connection: Any, keys: Sequence[str], owner: str, again_at: datetime
 
 
 def begin(
-    warehouse: Warehouse, connection: Connection[Any], batch: Batch, owner: str, now: datetime
+    warehouse: Warehouse,
+    connection: Connection[Any],
+    batch: Batch,
+    owner: str,
+    now: datetime,
+    keys: Sequence[str] | None = None,
 ) -> bool:
     """Commit that a request is about to go out: membership, payload hash, attempts.
 
-    False, and nothing written, when a message of the batch is no longer ours.
+    `keys` are those of its messages that still wait for an answer, where it goes again. False,
+    and nothing written, when one of them is no longer ours.
     """
-    keys = [item.message_key for item in batch.items]
+    held = "reserved" if keys is None else "unknown"
+    keys = [item.message_key for item in batch.items] if keys is None else list(keys)
     with connection.transaction() as step:
         rows = connection.execute(
             "update delivery.messages set status = 'sending', attempt_count = attempt_count + 1"
-            " where message_key = any(%s) and status = 'reserved' and leased_by = %s"
+            " where message_key = any(%s) and status = %s and leased_by = %s"
             " and batch_key = %s returning message_key, attempt_count",
-            [keys, owner, batch.key],
+            [keys, held, owner, batch.key],
         ).fetchall()
         if len(rows) != len(keys):
             raise Rollback(step)
@@ -194,118 +225,37 @@ def begin(
                 "attempted_at": pa.array([now] * len(keys), pa.timestamp("us", tz="UTC")),
                 "outcome": ["sending"] * len(keys),
                 "detail": [f"sha256 {batch.sha256}"] * len(keys),
+                "is_sealed": [False] * len(keys),
             }
         )
         warehouse.append("delivery.send_attempts", attempts, connection)
     return len(rows) == len(keys)
 
 
-def finish(
-    connection: Connection[Any], results: Sequence[ItemResult], now: datetime
-) -> dict[str, str]:
-    """Write what became of each item of a request; returns the new status by message key.
-
-    A result may find its message already `unknown` (its lease ran out): an answer is better
-    knowledge and replaces it.
-    """
-    keys = [result.message_key for result in results]
-    with connection.transaction():
-        counts = {
-            row["message_key"]: row["attempt_count"]
-            for row in connection.execute(
-                "select message_key, attempt_count from delivery.messages"
-                " where message_key = any(%s) and status in ('sending', 'unknown') for update",
-                [keys],
-            )
-        }
-        known = [result for result in results if result.message_key in counts]
-        moves = [_next(result, counts[result.message_key], now) for result in known]
-        _apply(connection, known, moves)
-        _note(connection, known, counts)
-    return {result.message_key: move.status for result, move in zip(known, moves, strict=True)}
-
-
 def seal(connection: Any, provider: str, moments: Iterable[datetime], now: datetime) -> None:
-    """Chain an audit entry over the attempts of each moment of sending."""
+    """Chain an audit entry over the answered attempts of each moment of sending."""
     for at in sorted(set(moments)):
+        connection.execute(
+            "update delivery.send_attempts as held set is_sealed = true"
+            " from delivery.messages where messages.message_key = held.message_key"
+            " and messages.provider = %s and held.attempted_at = %s and not held.is_sealed"
+            " and held.outcome <> 'sending'",
+            [provider, at],
+        )
         part = f"{provider}@{audit.moment(at)}"
         audit.append(connection, now, f"send/{provider}", "send", "attempts", part)
 
 
-def _unsealed(connection: Any, provider: str, now: datetime) -> list[datetime]:
-    """Moments of the last day whose entry a crash prevented."""
+def _unsealed(connection: Any, provider: str) -> list[datetime]:
+    """Moments of answered attempts whose entry a crash prevented."""
     rows = connection.execute(
-        """
-        select distinct attempts.attempted_at
-        from delivery.send_attempts as attempts
-        inner join delivery.messages using (message_key)
-        where
-            provider = %(provider)s and attempted_at > %(since)s
-            and attempts.outcome <> 'sending'
-        """,
-        {"provider": provider, "since": now - timedelta(days=1)},
-    ).fetchall()
-    parts = {f"{provider}@{audit.moment(row['attempted_at'])}": row for row in rows}
-    sealed = audit.sealed_parts(connection, "attempts", list(parts))
-    return [row["attempted_at"] for part, row in parts.items() if part not in sealed]
-
-
-def _next(result: ItemResult, attempts: int, now: datetime) -> Next:
-    reason = result.code if result.outcome is not Outcome.ACCEPTED else None
-    if result.outcome in (Outcome.ACCEPTED, Outcome.DUPLICATE):
-        return Next("accepted", None, sent_at=now)
-    if result.outcome is Outcome.AMBIGUOUS:
-        return Next("unknown", f"no_answer:{reason}", sent_at=now)
-    if result.outcome is Outcome.BLOCKED:
-        return Next("skipped", DRY_RUN if reason == DRY_RUN else f"blocked:{reason}")
-    if result.outcome is Outcome.PERMANENT:
-        return Next("failed", f"permanent:{reason}")
-    if result.outcome is Outcome.AUTH:
-        return Next("planned", f"auth:{reason}", next_attempt_at=now + AUTH_RETRY)
-    if attempts >= MAX_ATTEMPTS:
-        return Next("failed", f"retries_exhausted:{reason}")
-    wait = now + FIRST_RETRY * 2 ** (attempts - 1)
-    return Next("planned", f"retry:{reason}", next_attempt_at=max(result.retry_at or wait, now))
-
-
-def _apply(connection: Any, results: Sequence[ItemResult], moves: Sequence[Next]) -> None:
-    columns: Mapping[str, list[Any]] = {
-        "key": [result.message_key for result in results],
-        "status": [move.status for move in moves],
-        "reason": [move.reason for move in moves],
-        "sent_at": [move.sent_at for move in moves],
-        "again": [move.next_attempt_at for move in moves],
-        "ref": [result.provider_ref for result in results],
-    }
-    connection.execute(
-        """
-        update delivery.messages as held
-        set
-            status = news.status, reason = news.reason, sent_at = news.sent_at,
-            next_attempt_at = news.again, leased_by = null, lease_expires_at = null,
-            provider_message_id = coalesce(news.ref, held.provider_message_id),
-            batch_key = case when news.status = 'planned' then null else held.batch_key end
-        from unnest(
-            %(key)s::text[], %(status)s::text[], %(reason)s::text[],
-            %(sent_at)s::timestamptz[], %(again)s::timestamptz[], %(ref)s::text[]
-        ) as news (message_key, status, reason, sent_at, again, ref)
-        where held.message_key = news.message_key
-        """,
-        columns,
+        "select distinct attempts.attempted_at from delivery.send_attempts as attempts"
+        " inner join delivery.messages using (message_key)"
+        " where messages.provider = %s and not attempts.is_sealed"
+        " and attempts.outcome <> 'sending'",
+        [provider],
     )
-
-
-def _note(connection: Any, results: Sequence[ItemResult], counts: Mapping[str, int]) -> None:
-    connection.execute(
-        "update delivery.send_attempts as held set outcome = news.outcome, code = news.code"
-        " from unnest(%s::text[], %s::text[], %s::text[]) as news (attempt_id, outcome, code)"
-        " where held.attempt_id = news.attempt_id",
-        [
-            [stable_id("attempt", one.message_key, counts[one.message_key]) for one in results],
-            [str(one.outcome) for one in results],
-            [one.code for one in results],
-        ],
-    )
+    return [row["attempted_at"] for row in rows]
 
 
 def _by_time(row: Mapping[str, Any]) -> tuple[datetime, str]:

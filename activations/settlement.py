@@ -51,7 +51,8 @@ MOVES = """
     set
         status = (array['accepted', 'delivered', 'failed'])[ranked.rank],
         reason = ranked.failure,
-        sent_at = coalesce(held.sent_at, ranked.first_at)
+        sent_at = coalesce(held.sent_at, ranked.first_at),
+        next_attempt_at = null, leased_by = null, lease_expires_at = null
     from ranked
     where held.message_key = ranked.message_key and ranked.rank > ranked.held_rank
     returning held.status
@@ -102,17 +103,19 @@ def settle(warehouse: Warehouse, as_of: datetime) -> Settled:
     What waited for a review until it expired is skipped.
     """
     with warehouse.transaction() as connection:
+        events = connection.execute(
+            BY_ADDRESS, {"as_of": as_of, "opted_out": OPTED_OUT_CODE}
+        ).fetchall()
+        # First of all, for it waits until no request is under way: a row of the outbox held
+        # meanwhile could be one that a sender needs in order to end.
+        suppressed = consent.suppress(warehouse, _suppressions(events), connection)
+        words = consent.record(warehouse, _changes(events), connection)
         moved = connection.execute(MOVES, {"as_of": as_of}).rowcount
         moved += connection.execute(
             "update delivery.messages set status = 'skipped', reason = 'expired'"
             " where status = 'held' and expires_at <= %s",
             [as_of],
         ).rowcount
-        events = connection.execute(
-            BY_ADDRESS, {"as_of": as_of, "opted_out": OPTED_OUT_CODE}
-        ).fetchall()
-        suppressed = consent.suppress(warehouse, _suppressions(events), connection)
-        words = consent.record(warehouse, _changes(events), connection)
     return Settled(moved, suppressed, words)
 
 

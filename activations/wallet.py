@@ -17,6 +17,8 @@ from activations.keys import stable_id
 from warehouse import Warehouse
 
 FUNDING = "funding"
+# Settlements are derived from books and states: two at once would post the same difference.
+SETTLE_LOCK = 0x10095D88
 # ISO 4217: currencies without a minor unit; all others that we meet have two decimals.
 WITHOUT_MINOR_UNIT = frozenset({"JPY", "KRW", "CLP", "ISK", "VND", "XAF", "XOF", "UGX"})
 
@@ -115,7 +117,9 @@ def settlements(connection: Any, now: datetime) -> list[Transaction]:
 
     A message that went out is spent; one that was skipped, or failed without going out, gives
     its money back to the program. Derived from states, so a crash in between is made up for.
+    Post them in the same transaction: until it ends, nobody else settles.
     """
+    connection.execute("select pg_advisory_xact_lock(%s)", [SETTLE_LOCK])
     rows = connection.execute(
         """
         with costs as (

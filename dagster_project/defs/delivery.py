@@ -6,7 +6,7 @@ time, by the next day's events. Writers have keys of their own: decide/*, send/*
 
 import dagster as dg
 
-from activations import outbox
+from activations import settlement
 from dagster_project import learning
 from dagster_project.defs import raw
 from dagster_project.resources import Workspace
@@ -21,6 +21,7 @@ TABLES = {
     "decisions": "One receipt for each occasion: verdicts, propensities, choice or silence.",
     "messages": "The outbox.",
     "payloads": "Rendered requests; behind the wall.",
+    "provider_pauses": "Accounts of providers that are left alone for now, and until when.",
     "reviews": "What waits for a person.",
     "send_attempts": "What each request to a provider brought.",
     "suppressions": "Addresses that hear nothing more.",
@@ -40,5 +41,5 @@ tables = [
 )
 def settle(workspace: Workspace) -> dg.MaterializeResult:
     """What providers reported: deliveries, bounces, complaints, unsubscribes, opt-outs."""
-    settled = outbox.settle(workspace.warehouse, workspace.as_of)
+    settled = settlement.settle(workspace.warehouse, workspace.as_of)
     return dg.MaterializeResult(metadata=learning.figures(settled))

@@ -9,6 +9,7 @@ import dagster as dg
 
 from activations import dispatch
 from activations import providers as messaging
+from activations.pace import Pace
 from dagster_project import learning, providers
 from dagster_project.defs import decide
 from dagster_project.resources import Workspace
@@ -34,7 +35,8 @@ def _send(name: str, before: list[dg.AssetKey]) -> dg.AssetsDefinition:
             house = workspace.warehouse
             if workspace.settings.mode == "live":
                 line.set_clock(end)
-                total = dispatch.send_due(house, end, provider, line.sender)
+                pace = Pace(name, provider.limits)
+                total = dispatch.send_due(house, end, provider, line.sender, pace=pace)
             else:
                 total = dispatch.send_until(
                     house, begin, end, provider, line.sender, line.set_clock
