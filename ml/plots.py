@@ -298,7 +298,10 @@ def person_edges(edges: pd.DataFrame, title: str = "What makes one person") -> b
         colour = BLUE if held else ORANGE
         axes.plot(*ends.T, color=colour, linestyle="-" if held else "--", linewidth=1.6, zorder=1)
         if not held:
-            axes.annotate(reason, ends.mean(axis=0), ha="center", fontsize=8.5, color=ORANGE)
+            axes.annotate(
+                reason, ends.mean(axis=0), ha="center", va="center", fontsize=8.5, color=ORANGE,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            )  # fmt: skip
     for name, (x, y) in place.items():
         axes.scatter([x], [y], s=70, color=INK, zorder=2)
         side = "left" if x > 0.05 else "right" if x < -0.05 else "center"
@@ -313,7 +316,7 @@ def person_edges(edges: pd.DataFrame, title: str = "What makes one person") -> b
 
 
 def match_weights(
-    weights: Mapping[str, float], probability: float, title: str = "Why two cards are one person"
+    weights: Mapping[str, float], probability: float, title: str = "Do two cards mean one person?"
 ) -> bytes:
     """Bits that each field adds to the odds of a match, one after the other."""
     names = [*weights, "together"]
