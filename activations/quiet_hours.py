@@ -15,43 +15,56 @@ OPENS_HOUR, CLOSES_HOUR = 8, 21
 
 
 def zone_of(person: str | None, country: str | None, workspace: str) -> str:
-    """The IANA zone to believe: the person's own, else their country's, else the workspace's.
+    """Where to believe somebody: in their own zone, else their country, else the workspace's zone.
 
-    A country with several zones stands for its first entry in the tz database's `zone.tab`,
-    whose maintainers put the most populous zone first. An unknown name counts as missing.
+    An IANA name, or the code of a country that has several zones: then the person may live in
+    any of them (Antarctica, whose zones share no hour, is its first). An unknown name counts as
+    missing.
     """
     if person and _zone(person) is not None:
         return person
-    if country and (zone := _zones_by_country().get(country.strip().upper())):
-        return zone
-    return workspace
+    code = (country or "").strip().upper()
+    zones = _zones_by_country().get(code, ())
+    if not zones:
+        return workspace
+    return zones[0] if len(zones) == 1 else code
 
 
 def is_quiet(moment: datetime, zone: str) -> bool:
-    """Whether `moment` lies in the quiet hours of `zone`."""
-    return not OPENS_HOUR <= moment.astimezone(_known(zone)).hour < CLOSES_HOUR
+    """Whether `moment` lies in quiet hours: for a country, in those of any of its zones."""
+    return any(_is_quiet_in(moment, name) for name in _zones_of(zone))
 
 
 def local_date(moment: datetime, zone: str) -> date:
-    """The calendar day on which `moment` falls in `zone`."""
-    return moment.astimezone(_known(zone)).date()
+    """The calendar day on which `moment` falls; for a country, in its most populous zone."""
+    return moment.astimezone(_known(_zones_of(zone)[0])).date()
 
 
 def next_allowed(send_at: datetime, zone: str) -> datetime:
     """The first moment at or after `send_at` outside the quiet hours of `zone`, in UTC.
 
-    Local wall time decides, so the answer is 08:00 before and after every clock change.
+    Local wall time decides, so the answer is 08:00 before and after every clock change; for a
+    country, 08:00 in its westernmost zone.
     """
-    if not is_quiet(send_at, zone):
-        return send_at.astimezone(UTC)
-    local = send_at.astimezone(_known(zone))
+    moment, zones = send_at.astimezone(UTC), _zones_of(zone)
+    while late := [name for name in zones if _is_quiet_in(moment, name)]:
+        moment = max(_opening(moment, name) for name in late)
+    return moment
+
+
+def _opening(moment: datetime, zone: str) -> datetime:
+    local = moment.astimezone(_known(zone))
     day = local.date() + timedelta(days=0 if local.hour < OPENS_HOUR else 1)
     while True:
         opening = _at(day, OPENS_HOUR, zone)
         # A zone that jumps over its own morning (Samoa, 2011-12-30) opens on the day after.
-        if opening > send_at and not is_quiet(opening, zone):
+        if opening > moment and not _is_quiet_in(opening, zone):
             return opening
         day += timedelta(days=1)
+
+
+def _is_quiet_in(moment: datetime, zone: str) -> bool:
+    return not OPENS_HOUR <= moment.astimezone(_known(zone)).hour < CLOSES_HOUR
 
 
 def planned_at(
@@ -71,7 +84,7 @@ def planned_at(
         earliest = next_allowed(_at(avoid + timedelta(days=1), 0, zone), zone)
     if hour_of_week is None:
         return earliest
-    local = earliest.astimezone(_known(zone))
+    local = earliest.astimezone(_known(_zones_of(zone)[0]))
     days_ahead = (hour_of_week // 24 - local.weekday()) % 7
     for ahead in (days_ahead, 0, 1):
         wished = _at(local.date() + timedelta(days=ahead), hour_of_week % 24, zone)
@@ -81,7 +94,8 @@ def planned_at(
 
 
 def _at(day: date, hour: int, zone: str) -> datetime:
-    return datetime(day.year, day.month, day.day, hour, tzinfo=_known(zone)).astimezone(UTC)
+    here = _known(_zones_of(zone)[0])
+    return datetime(day.year, day.month, day.day, hour, tzinfo=here).astimezone(UTC)
 
 
 @lru_cache(maxsize=1024)
@@ -99,12 +113,26 @@ def _known(name: str) -> ZoneInfo:
     return zone
 
 
+def _zones_of(zone: str) -> tuple[str, ...]:
+    return _zones_by_country().get(zone) or (zone,)
+
+
 @lru_cache(maxsize=1)
-def _zones_by_country() -> dict[str, str]:
+def _zones_by_country() -> dict[str, tuple[str, ...]]:
+    """IANA names by ISO 3166 code: the tz database's `zone.tab`, the most populous zone first."""
     table = resources.files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
-    zones: dict[str, str] = {}
+    zones: dict[str, tuple[str, ...]] = {}
     for line in table.splitlines():
         if line and not line.startswith("#"):
             country, _coordinates, zone, *_note = line.split("\t")
-            zones.setdefault(country, zone)
-    return zones
+            zones[country] = (*zones.get(country, ()), zone)
+    return {code: own if _share_hours(own) else own[:1] for code, own in zones.items()}
+
+
+def _share_hours(zones: tuple[str, ...]) -> bool:
+    """Whether two hours of each day are allowed in all zones, in January and in July."""
+    days = ([datetime(2026, month, 1, hour, tzinfo=UTC) for hour in range(24)] for month in (1, 7))
+    return all(
+        sum(not any(_is_quiet_in(moment, zone) for zone in zones) for moment in day) >= 2
+        for day in days
+    )

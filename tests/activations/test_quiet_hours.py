@@ -1,6 +1,7 @@
 """Quiet hours: local wall time decides, through every clock change."""
 
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
@@ -53,9 +54,35 @@ def test_twenty_one_is_quiet_and_a_minute_before_is_not() -> None:
 
 def test_a_zone_falls_back_to_the_country_then_to_the_workspace() -> None:
     assert quiet_hours.zone_of("Asia/Tokyo", "US", "Europe/London") == "Asia/Tokyo"
-    assert quiet_hours.zone_of(None, "us", "Europe/London") == "America/New_York"
+    assert quiet_hours.zone_of(None, "us", "Europe/London") == "US"
+    assert quiet_hours.zone_of(None, "AQ", "Europe/London") == "Antarctica/McMurdo"
     assert quiet_hours.zone_of("Mars/Olympus", "FR", "Europe/London") == "Europe/Paris"
     assert quiet_hours.zone_of(None, "Atlantis", "Europe/London") == "Europe/London"
+
+
+def test_somewhere_in_a_country_means_an_hour_allowed_in_all_of_it() -> None:
+    new_york_at_nine = datetime(2026, 6, 1, 13, tzinfo=UTC)
+    allowed = quiet_hours.next_allowed(new_york_at_nine, "US")
+    assert allowed == datetime(2026, 6, 1, 8, tzinfo=ZoneInfo("Pacific/Honolulu"))
+    assert quiet_hours.is_quiet(new_york_at_nine, "US")
+    assert not quiet_hours.is_quiet(allowed, "US")
+    evening = datetime(2026, 6, 1, 21, tzinfo=ZoneInfo("America/New_York"))
+    assert quiet_hours.is_quiet(evening, "US")
+
+
+@settings(max_examples=60, deadline=None)
+@given(MOMENTS)
+def test_every_country_has_an_hour_soon(moment: datetime) -> None:
+    for country in countries():
+        zone = quiet_hours.zone_of(None, country, "Europe/London")
+        allowed = quiet_hours.next_allowed(moment, zone)
+        assert not quiet_hours.is_quiet(allowed, zone)
+        assert timedelta(0) <= allowed - moment < timedelta(hours=36)
+
+
+def countries() -> list[str]:
+    table = resources.files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
+    return sorted({line[:2] for line in table.splitlines() if line and line[0] != "#"})
 
 
 def test_the_wished_hour_is_taken_when_it_comes_in_time() -> None:
