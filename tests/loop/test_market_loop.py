@@ -190,10 +190,11 @@ def test_nobody_heard_without_consent_or_at_night(market, scores):
 def test_budgets_are_confirmed_by_the_platform_or_refused_with_a_reason(market):
     plans = market.warehouse.rows("select status, reason from delivery.budget_plans")
     cards = market.warehouse.rows("select gate, reason from ml.model_cards where model = 'budget'")
-    # A market of 300 spends about a pound a day on a campaign, and Google takes no less than that.
+    # A market of 300 spends about a pound a day on a campaign: below the least that Google
+    # (BELOW_PER_DAY_MINIMUM) and Meta (100, an invalid parameter) take.
     failed = [row["reason"] for row in plans if row["status"] == "failed"]
     assert {row["status"] for row in plans} <= {"confirmed", "failed"}
-    refused = "; platform: permanent BELOW_PER_DAY_MINIMUM"
+    refused = tuple(f"; platform: permanent {code}" for code in ("BELOW_PER_DAY_MINIMUM", "100"))
     assert all(reason.endswith(refused) for reason in failed), failed
     assert len(cards) == 3
     assert all(row["reason"] for row in cards)
