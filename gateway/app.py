@@ -59,6 +59,7 @@ def gateway(
         api_keys=access.digests(front.api_keys(settings)),
         link_keys=front.link_keys(settings),
         webhook_secrets=front.webhook_secrets(settings),
+        challenge_tokens=front.challenge_tokens(settings),
         programs=settings.programs,
         is_simulated=settings.simulation is not None,
         origins=held.origins,

@@ -51,6 +51,7 @@ class Gateway:
     api_keys: Mapping[bytes, str] = field(repr=False)
     link_keys: tuple[bytes, ...] = field(repr=False)
     webhook_secrets: Mapping[str, tuple[str, ...]] = field(repr=False)
+    challenge_tokens: Mapping[str, tuple[str, ...]] = field(repr=False)
     programs: tuple[str, ...]
     is_simulated: bool
     origins: tuple[str, ...]

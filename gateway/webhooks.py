@@ -20,7 +20,7 @@ from fastapi.concurrency import run_in_threadpool
 from activations import consent, providers
 from activations.consent import Change
 from activations.keys import address_hash
-from activations.providers import InboundEvent, MessageProvider
+from activations.providers import InboundEvent, MessageProvider, whatsapp
 from gateway import bodies
 from gateway.bodies import RefusedError
 from gateway.landing import LandingError
@@ -40,6 +40,7 @@ MAX_BYTES = 5 << 20
 TYPES = (*bodies.JSON_TYPES, *bodies.FORM_TYPES)
 REMEMBERED_EVENTS = 100_000
 REFUSING = ("unsubscribe", "complaint")
+CHANNELS = ("email", "sms", "push", "whatsapp")
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 HELP_WORDS = frozenset({"HELP", "INFO"})
 _DONE = {
@@ -47,10 +48,12 @@ _DONE = {
     "required": ["success"],
     "properties": {"success": {"type": "boolean"}, "events": {"type": "integer"}},
 }
-# Verifying needs no credential that sends; the seam asks for one all the same.
-_UNUSED: Mapping[str, str | None] = {
-    "sendgrid_api_key": "unused", "twilio_account_sid": "unused", "twilio_auth_token": "unused",
-}  # fmt: skip
+_CHALLENGED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Its challenge.",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
+}
 
 
 class Remembered:
@@ -93,18 +96,37 @@ async def webhook(provider: str, request: Request) -> Response:
         return refusal(error)
 
 
+@router.get(
+    "/webhooks/{provider}",
+    summary="A provider asks whether its webhooks are wanted here.",
+    responses=_CHALLENGED | described(403, 404),
+    response_class=Response,
+)
+async def subscribe(provider: str, request: Request) -> Response:
+    """Meta's handshake: the challenge is given back to whoever knows the token."""
+    gateway = gateway_of(request)
+    tokens = gateway.challenge_tokens.get(provider)
+    if tokens is None:
+        return refusal(RefusedError(404, "unknown_provider"))
+    told = whatsapp.challenge(request.query_params, tokens)
+    if told is None:
+        gateway.metrics.count(
+            "loopdrive_webhook_refused_total", provider=provider, reason="bad_token"
+        )
+        return refusal(RefusedError(403, "bad_token"))
+    return Response(told, media_type="text/plain")
+
+
 async def _heard(name: str, request: Request, gateway: Gateway) -> Response:
     secrets = gateway.webhook_secrets.get(name)
     if name not in providers.NAMES or not secrets:
         raise RefusedError(404, "unknown_provider")
     raw = await bodies.read(request, MAX_BYTES, gateway.body_seconds, TYPES)
-    provider = providers.provider(name, _UNUSED)
-    url = _public_url(request, gateway)
-    events = _verified(provider, url, request.headers, raw, secrets)
+    url, now = _public_url(request, gateway), gateway.clock()
+    events = _verified(providers.listener(name), url, request.headers, raw, secrets, now)
     gateway.request_rate.take(f"webhook {name}", 1, time.monotonic())
     remembered: Remembered = request.app.state.remembered
     fresh = remembered.new(events)
-    now = gateway.clock()
     if fresh:
         try:
             await gateway.provider_events.append(_lines(fresh, url, now))
@@ -131,16 +153,17 @@ def _verified(
     headers: Mapping[str, str],
     raw: bytes,
     secrets: Sequence[str],
+    now: datetime,
 ) -> list[InboundEvent]:
     try:
-        is_own = provider.verify(url, headers, raw, secrets)
+        is_own = provider.verify(url, headers, raw, secrets, now)
     except ValueError:  # a signed form that is no text
         is_own = False
     if not is_own:
         raise RefusedError(403, "bad_signature")
     try:
-        return provider.events(url, raw)
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        return provider.events(url, headers, raw)
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         raise RefusedError(400, "broken_body") from error
 
 
@@ -151,6 +174,7 @@ def _lines(events: Sequence[InboundEvent], url: str, now: datetime) -> bytes:
             "provider": one.provider,
             "received_at": now.isoformat(timespec="microseconds"),
             "url": url,
+            "event_id": one.event_id,
             "payload": one.payload,
         }
         for one in events
@@ -194,12 +218,29 @@ def _changes(connection: Any, event: InboundEvent, now: datetime) -> list[Change
     ).fetchone()
     if held is not None:
         return [Change(held["channel"], held["address_hash"], "revoked", source, at)]
-    channel, field = ("sms", "From") if event.provider == "twilio" else ("email", "email")
-    address = event.payload.get(field)
-    if not isinstance(address, str) or not address:
-        return []
-    address = address.strip().lower() if channel == "email" else address
-    return [Change(channel, address_hash(address), "revoked", source, at)]
+    found = _sender(event)
+    return (
+        [] if found is None else [Change(found[0], address_hash(found[1]), "revoked", source, at)]
+    )
+
+
+def _sender(event: InboundEvent) -> tuple[str, str] | None:
+    """Channel and address of whoever speaks where no message of ours is named."""
+    told, provider = event.payload, event.provider
+    channel, address = "email", told.get("email")
+    if provider == "twilio":
+        channel, address = "sms", told.get("From")
+    elif provider == "whatsapp":
+        digits = told.get("from") or told.get("wa_id")
+        channel, address = "whatsapp", digits and f"+{digits}"
+    elif provider == "resend":
+        data = told["data"]
+        address = data.get("email") or next(iter(data.get("to") or []), None)
+    elif provider == "webhook":
+        channel, address = str(told.get("channel")), told.get("address")
+    if not isinstance(address, str) or not address or channel not in CHANNELS:
+        return None
+    return channel, address.strip().lower() if channel == "email" else address
 
 
 def _reply(gateway: Gateway, name: str, events: Sequence[InboundEvent]) -> Response | None:

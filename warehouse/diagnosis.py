@@ -10,7 +10,8 @@ from importlib import metadata
 import psycopg
 
 from warehouse import migrations, server
-from warehouse.settings import CREDENTIALS, ConfigError, Settings
+from warehouse.credentials import CREDENTIALS
+from warehouse.settings import ConfigError, Settings
 from warehouse.warehouse import Warehouse, open_warehouse
 
 SHOWN_VERSIONS = ("loopdrive", "dagster", "dbt-core", "duckdb", "lightgbm", "psycopg")

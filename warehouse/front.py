@@ -20,8 +20,15 @@ KEY_LISTS = {
     "api_keys": "LOOPDRIVE_API_KEYS",
     "link_keys": "LOOPDRIVE_LINK_KEYS",
 }
-# Which credential checks whose webhooks.
-WEBHOOK_SECRETS = {"sendgrid": "sendgrid_webhook_key", "twilio": "twilio_auth_token"}
+# Which credential checks whose webhooks, and whose subscription is confirmed with which token.
+WEBHOOK_SECRETS = {
+    "sendgrid": "sendgrid_webhook_key",
+    "twilio": "twilio_auth_token",
+    "resend": "resend_webhook_secret",
+    "whatsapp": "whatsapp_app_secret",
+    "webhook": "loopdrive_webhook_secret",
+}
+CHALLENGE_TOKENS = {"whatsapp": "whatsapp_verify_token"}
 # Folder of landed lines by the kind of source that reads it.
 LANDED = {"segment": "events", "provider_events": "provider_events"}
 
@@ -69,7 +76,16 @@ def link_keys(settings: "Settings") -> tuple[bytes, ...]:
 
 def webhook_secrets(settings: "Settings") -> Mapping[str, tuple[str, ...]]:
     """What checks each provider's webhooks; several, comma-separated, during a rotation."""
-    held = {name: getattr(settings.secrets, field) for name, field in WEBHOOK_SECRETS.items()}
+    return _secrets(settings, WEBHOOK_SECRETS)
+
+
+def challenge_tokens(settings: "Settings") -> Mapping[str, tuple[str, ...]]:
+    """What confirms a subscription to each provider's webhooks."""
+    return _secrets(settings, CHALLENGE_TOKENS)
+
+
+def _secrets(settings: "Settings", fields: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+    held = {name: getattr(settings.secrets, field) for name, field in fields.items()}
     return {
         name: tuple(part.strip() for part in secret.get_secret_value().split(",") if part.strip())
         for name, secret in held.items()

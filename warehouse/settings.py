@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from warehouse import front
+from warehouse.credentials import CREDENTIALS, SecretSettings
 from warehouse.front import GatewaySettings
 
 CONFIG_NAME = "loopdrive.yml"
@@ -34,16 +35,6 @@ SOURCE_KINDS = (
     "currency_rates",
     "provider_events",
 )
-# Vendors' own names for their credentials, so that an existing environment just works.
-CREDENTIALS = {
-    "sendgrid_api_key": "SENDGRID_API_KEY",
-    "twilio_account_sid": "TWILIO_ACCOUNT_SID",
-    "twilio_auth_token": "TWILIO_AUTH_TOKEN",
-    "meta_access_token": "META_ACCESS_TOKEN",
-    "google_credentials": "GOOGLE_APPLICATION_CREDENTIALS",
-    "openai_api_key": "OPENAI_API_KEY",
-    "sendgrid_webhook_key": "SENDGRID_WEBHOOK_VERIFICATION_KEY",
-}
 
 
 class ConfigError(ValueError):
@@ -137,23 +128,6 @@ class IdentitySettings(_Section):
     blocked_values: tuple[BlockedValueSettings, ...] = ()
     linking_mailboxes: tuple[str, ...] = ()
     largest_person: int | None = Field(default=None, ge=1)
-
-
-class SecretSettings(_Section):
-    """Credentials, from the environment only; never printed."""
-
-    sendgrid_api_key: SecretStr | None = None
-    twilio_account_sid: SecretStr | None = None
-    twilio_auth_token: SecretStr | None = None
-    meta_access_token: SecretStr | None = None
-    google_credentials: SecretStr | None = None
-    openai_api_key: SecretStr | None = None
-    sendgrid_webhook_key: SecretStr | None = None
-    write_keys: tuple[SecretStr, ...] = ()
-    api_keys: tuple[SecretStr, ...] = ()
-    link_keys: tuple[SecretStr, ...] = ()
-    llm_base_url: str | None = None
-    llm_model: str = "gpt-5-mini"
 
 
 class _Config(_Section):

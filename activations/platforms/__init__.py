@@ -10,14 +10,13 @@ from activations.platforms import google, google_token, meta
 from activations.platforms.push import push_budget, upload_conversions
 from activations.platforms.seam import (
     AdPlatform,
-    ApiVersion,
     BudgetChange,
     BudgetResult,
     Conversion,
     ConversionResult,
     Sender,
-    outdated,
 )
+from activations.versions import ApiVersion, outdated
 
 __all__ = [
     "NAMES", "AdPlatform", "ApiVersion", "BudgetChange", "BudgetResult", "Conversion",

@@ -20,7 +20,6 @@ from typing import Any
 from activations.http import Answer, Response, TransportError
 from activations.match_keys import match_keys
 from activations.platforms.seam import (
-    ApiVersion,
     Conversion,
     ConversionBatch,
     ConversionResult,
@@ -30,6 +29,7 @@ from activations.platforms.seam import (
     make_batch,
 )
 from activations.providers.seam import Limits, Outcome
+from activations.versions import ApiVersion
 
 BASE_URL = "https://datamanager.googleapis.com"
 VERSION = ApiVersion("Google Data Manager API", "v1", None, date(2026, 11, 20))

@@ -19,7 +19,6 @@ from typing import Any
 from activations.http import Answer, Request, Response, TransportError
 from activations.platforms import data_manager
 from activations.platforms.seam import (
-    ApiVersion,
     BudgetChange,
     BudgetReading,
     Conversion,
@@ -30,6 +29,7 @@ from activations.platforms.seam import (
     budget_amount,
 )
 from activations.providers.seam import Limits, Outcome
+from activations.versions import ApiVersion
 
 HOSTS = frozenset({"googleads.googleapis.com", "datamanager.googleapis.com"})
 ADS_URL = "https://googleads.googleapis.com"

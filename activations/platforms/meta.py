@@ -20,7 +20,6 @@ from activations.http import Answer, Request, Response, TransportError
 from activations.match_keys import match_keys
 from activations.platforms.seam import (
     WHOLE_UNIT_CURRENCIES,
-    ApiVersion,
     BudgetChange,
     BudgetReading,
     Conversion,
@@ -33,6 +32,7 @@ from activations.platforms.seam import (
     make_batch,
 )
 from activations.providers.seam import Limits, Outcome
+from activations.versions import ApiVersion
 
 HOSTS = frozenset({"graph.facebook.com"})
 BASE_URL = "https://graph.facebook.com"

@@ -1,19 +1,20 @@
 """The seam between budgets, conversions and the ad platforms: types that both sides speak.
 
-Belongs here: what a budget change and a conversion are on their way out, what came back, the
-protocol every platform fulfils, and the API versions with their dates.
+Belongs here: what a budget change and a conversion are on their way out, what came back, and
+the protocol every platform fulfils.
 Keep out: any vendor's field name, any I/O.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from typing import Literal, Protocol
 
 from activations.http import Answer, Request
 from activations.providers.seam import Limits, Outcome
+from activations.versions import ApiVersion
 
 # The only I/O of a platform goes through one of these: a request in, an answer out.
 Sender = Callable[[Request], Answer]
@@ -24,30 +25,6 @@ Consent = Literal["granted", "denied", "unspecified"]
 WHOLE_UNIT_CURRENCIES = frozenset({
     "CLP", "COP", "CRC", "HUF", "IDR", "ISK", "JPY", "KRW", "PYG", "TWD", "VND",
 })  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ApiVersion:
-    """A vendor's API version. `expires` None: no end was announced when it was last checked."""
-
-    api: str
-    version: str
-    expires: date | None
-    checked_on: date
-
-
-def outdated(
-    versions: Iterable[ApiVersion], today: date, notice: timedelta = timedelta(days=90)
-) -> list[str]:
-    """Name every version that ends within the notice, or was not checked for half a year."""
-    warnings = []
-    for version in versions:
-        name = f"{version.api} {version.version}"
-        if version.expires and version.expires - today <= notice:
-            warnings.append(f"{name} ends on {version.expires}")
-        elif today - version.checked_on > timedelta(days=182):
-            warnings.append(f"{name} was last checked on {version.checked_on}")
-    return warnings
 
 
 class NoOwnBudgetError(ValueError):

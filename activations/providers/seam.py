@@ -1,20 +1,22 @@
 """The seam between the outbox and the message providers: types that both sides speak.
 
 Belongs here: what a message is on its way out (Item), what one request carries (Batch), what came
-back (ItemResult), what a webhook tells (InboundEvent), and the protocol every provider fulfils.
+back (ItemResult), what a webhook tells (InboundEvent), the protocol every provider fulfils, and
+how a vendor introduces itself to the registry (Vendor).
 Keep out: any vendor's field name, any I/O. Providers are pure; the sender calls `http.send`.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
-from activations.http import Answer, Request, Response
+from activations.http import Answer, Request, Response, TransportError
+from activations.versions import ApiVersion
 
-Channel = Literal["email", "sms", "push"]
+Channel = Literal["email", "sms", "push", "whatsapp"]
 Partial = Literal["none", "rows", "all_or_nothing"]
 
 # What a provider event may be called after normalising; raw.provider_events.type holds these.
@@ -137,6 +139,8 @@ class MessageProvider(Protocol):
     def channel(self) -> Channel: ...
     @property
     def limits(self) -> Limits: ...
+    @property
+    def version(self) -> ApiVersion: ...
 
     def admit(self, item: Item) -> ItemResult | None:
         """Return why an item can never be sent by this provider, or None when it can."""
@@ -156,15 +160,53 @@ class MessageProvider(Protocol):
 
     def rate(self, response: Response, now: datetime) -> RateState: ...
 
+    def split(self, batch: Batch, results: Sequence[ItemResult]) -> list[Batch]:
+        """Return smaller batches in place of one that was refused whole for nobody's sake.
+
+        Empty where the results stand as they are.
+        """
+        ...
+
     def verify(
-        self, url: str, headers: Mapping[str, str], raw: bytes, secrets: Sequence[str]
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        raw: bytes,
+        secrets: Sequence[str],
+        now: datetime,
     ) -> bool:
         """Tell whether a webhook is the provider's own, by any of several secrets (rotation)."""
         ...
 
-    def events(self, url: str, raw: bytes) -> list[InboundEvent]:
+    def events(self, url: str, headers: Mapping[str, str], raw: bytes) -> list[InboundEvent]:
         """Read a webhook body; `url` is where it was posted, query included."""
         ...
+
+
+Build = Callable[[Mapping[str, str], str, Mapping[str, str], ApiVersion], MessageProvider]
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """A provider before it has an account: what it is called, carries, needs, and how it is made.
+
+    `credentials` are names of `warehouse.credentials`, `accounts` those keys of
+    `providers.<name>.options` without which it cannot send; an empty `base_url` has to be
+    configured. `build` takes credentials, base URL, options and the version. `opt_out_codes` are
+    answers by which the vendor says that a person wants no more messages, `gone_codes` those by
+    which it says that an address leads nowhere for good.
+    """
+
+    name: str
+    channels: tuple[Channel, ...]
+    base_url: str
+    hosts: frozenset[str]
+    version: ApiVersion
+    credentials: tuple[str, ...]
+    build: Build
+    accounts: tuple[str, ...] = ()
+    opt_out_codes: frozenset[str] = frozenset()
+    gone_codes: frozenset[str] = frozenset()
 
 
 def digest(content: bytes) -> str:
@@ -191,6 +233,58 @@ def each(
         ItemResult(item.message_key, outcome, provider_ref, code, detail, retry_at)
         for item in batch.items
     ]
+
+
+def chunks(pieces: Iterable[tuple[Item, bytes]], limits: Limits) -> Iterator[list[Item]]:
+    """Cut items, each with its part of a body, into requests within the limits, in their order."""
+    held: list[Item] = []
+    size = 0
+    for item, piece in pieces:
+        if held and (len(held) == limits.max_items or size + len(piece) > limits.max_bytes):
+            yield held
+            held, size = [], 0
+        held.append(item)
+        size += len(piece) + 1
+    if held:
+        yield held
+
+
+def lost(batch: Batch, error: TransportError) -> list[ItemResult]:
+    """Say of every item what is known when no answer came."""
+    outcome = Outcome.AMBIGUOUS if error.kind == "ambiguous" else Outcome.RETRY
+    return each(batch, outcome, error.reason)
+
+
+def blamed(
+    batch: Batch, positions: Mapping[int, str], code: str, retry_at: datetime | None = None
+) -> list[ItemResult]:
+    """Part a batch that was refused whole for the sake of some items, by their positions.
+
+    Those are refused for good, with what was wrong as detail; the rest was not processed.
+    """
+    return [
+        ItemResult(item.message_key, Outcome.PERMANENT, None, code, positions[at])
+        if at in positions
+        else ItemResult(
+            item.message_key, Outcome.RETRY, None, code, "refused_with_others", retry_at
+        )
+        for at, item in enumerate(batch.items)
+    ]
+
+
+def halves(batch: Batch, results: Sequence[ItemResult]) -> tuple[Sequence[Item], ...]:
+    """Return the two halves of a batch that was refused whole with nobody named, else nothing."""
+    is_refused = all(result.outcome is Outcome.PERMANENT for result in results)
+    is_blamed = any(result.detail for result in results)
+    middle = len(batch.items) // 2
+    if len(batch.items) < 2 or is_blamed or not is_refused:
+        return ()
+    return batch.items[:middle], batch.items[middle:]
+
+
+def lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers by their names in lower case."""
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def retry_after(response: Response, now: datetime) -> datetime | None:

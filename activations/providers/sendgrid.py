@@ -9,11 +9,11 @@ docs.sendgrid.com/api-reference/how-to-use-the-sendgrid-v3-api/rate-limits.
 """
 
 import base64
-import binascii
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import groupby
 from typing import Any
 
@@ -33,15 +33,21 @@ from activations.providers.seam import (
     Limits,
     Outcome,
     RateState,
+    Vendor,
     batch_key,
+    blamed,
     digest,
     each,
+    halves,
+    lost,
+    lowered,
     retry_after,
 )
+from activations.versions import ApiVersion
 
 HOSTS = frozenset({"api.sendgrid.com", "api.eu.sendgrid.com"})
 BASE_URL = "https://api.sendgrid.com"
-PATH = "/v3/mail/send"
+VERSION = ApiVersion("SendGrid Mail Send", "v3", None, date(2026, 11, 20))
 
 # The API takes 30 MB; we cut well below, measured on the rendered (unshared) copy.
 LIMITS = Limits(
@@ -50,6 +56,7 @@ LIMITS = Limits(
 )  # fmt: skip
 # Of all substitutions of one personalization, by the description of v3/mail/send.
 MAX_SUBSTITUTION_BYTES = 10_000
+PERSONALIZATION = re.compile(r"personalizations[.\[](\d+)")
 TEXT_SLOT = "-loopdrive_text-"
 HTML_SLOT = "-loopdrive_html-"
 
@@ -81,6 +88,7 @@ class SendGrid:
     name: str = "sendgrid"
     channel: Channel = "email"
     limits: Limits = LIMITS
+    version: ApiVersion = VERSION
 
     def admit(self, item: Item) -> ItemResult | None:
         """Refuse what the API would refuse the whole request for."""
@@ -107,8 +115,9 @@ class SendGrid:
         appears once a request (the API refuses the second).
         """
         ordered = sorted(items, key=lambda item: (_group(item), item.message_key))
+        path = f"/{self.version.version}/mail/send"
         return [
-            _batch(part)
+            _batch(part, path)
             for _, group in groupby(ordered, key=_group)
             for chunk in _chunks(group)
             for part in _fitting(chunk)
@@ -122,11 +131,11 @@ class SendGrid:
     def parse(self, batch: Batch, answer: Answer, now: datetime) -> list[ItemResult]:
         """Read the error table: 202 · 401, 403 · 429 · 5xx · every other 4xx.
 
-        A request is all or nothing at validation; delivery is told by events.
+        A request is all or nothing at validation: where the errors name personalizations, those
+        are refused and the others may go again. Delivery is told by events.
         """
         if isinstance(answer, TransportError):
-            lost = answer.kind == "ambiguous"
-            return each(batch, Outcome.AMBIGUOUS if lost else Outcome.RETRY, answer.reason)
+            return lost(batch, answer)
         code = str(answer.status)
         if answer.status == 202:
             return each(batch, Outcome.ACCEPTED, code, provider_ref=_message_id(answer))
@@ -135,8 +144,15 @@ class SendGrid:
         if answer.status == 429:
             return each(batch, Outcome.RETRY, code, retry_at=self.rate(answer, now).resume_at)
         if 400 <= answer.status < 500:
-            return each(batch, Outcome.PERMANENT, code, _error_field(answer))
+            fields = _error_fields(answer)
+            if named := _named(batch, fields):
+                return blamed(batch, named, code)
+            return each(batch, Outcome.PERMANENT, code, fields[0] if fields else None)
         return each(batch, Outcome.AMBIGUOUS, code)
+
+    def split(self, batch: Batch, results: Sequence[ItemResult]) -> list[Batch]:
+        """Halve a request that was refused without naming anybody."""
+        return [part for half in halves(batch, results) for part in self.plan(half)]
 
     def rate(self, response: Response, now: datetime) -> RateState:
         """Read X-RateLimit-Remaining and -Reset (epoch seconds); mail/send may send neither."""
@@ -150,23 +166,28 @@ class SendGrid:
         return RateState(left, resume_at)
 
     def verify(
-        self, url: str, headers: Mapping[str, str], raw: bytes, secrets: Sequence[str]
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        raw: bytes,
+        secrets: Sequence[str],
+        now: datetime,
     ) -> bool:
         """Check ECDSA P-256/SHA-256 over timestamp + raw body; secrets are base64 DER public keys.
 
         No age limit is documented and events are retried for 24 hours: replays are dropped by
         `sg_event_id`, not by the timestamp.
         """
-        lowered = {name.lower(): value for name, value in headers.items()}
-        timestamp = lowered.get(TIMESTAMP_HEADER, "")
+        given = lowered(headers)
+        timestamp = given.get(TIMESTAMP_HEADER, "")
         try:
-            signature = base64.b64decode(lowered.get(SIGNATURE_HEADER, ""), validate=True)
-        except binascii.Error:
+            signature = base64.b64decode(given.get(SIGNATURE_HEADER, ""), validate=True)
+        except ValueError:  # no base64, or no ASCII
             return False
         signed = timestamp.encode() + raw
         return bool(timestamp) and any(_is_signed(key, signature, signed) for key in secrets)
 
-    def events(self, url: str, raw: bytes) -> list[InboundEvent]:
+    def events(self, url: str, headers: Mapping[str, str], raw: bytes) -> list[InboundEvent]:
         """Read a JSON array of events; account events and unknown kinds are left out."""
         parsed = (_event(entry) for entry in json.loads(raw))
         return [event for event in parsed if event is not None]
@@ -280,7 +301,7 @@ def _personalization(item: Item, substitutions: Mapping[str, str]) -> dict[str, 
     return envelope
 
 
-def _batch(items: Sequence[Item]) -> Batch:
+def _batch(items: Sequence[Item], path: str) -> Batch:
     first = items[0]
     sender = {"email": first.sender}
     if first.sender_name:
@@ -296,21 +317,30 @@ def _batch(items: Sequence[Item]) -> Batch:
         "categories": [first.program],
     }
     raw = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    key = batch_key("sendgrid", "POST", PATH, raw)
-    return Batch(key, tuple(items), "POST", PATH, "application/json", raw, digest(raw))
+    key = batch_key("sendgrid", "POST", path, raw)
+    return Batch(key, tuple(items), "POST", path, "application/json", raw, digest(raw))
 
 
 def _message_id(response: Response) -> str | None:
     return response.headers.get("x-message-id")
 
 
-def _error_field(response: Response) -> str | None:
-    """Return the first error's field (`personalizations.3.to`); its prose may quote an address."""
+def _error_fields(response: Response) -> list[str]:
+    """Return the errors' fields (`personalizations.3.to`); their prose may quote an address."""
     body = response.json()
     errors = body.get("errors") if isinstance(body, dict) else None
-    if isinstance(errors, list) and errors and isinstance(errors[0], dict):
-        return errors[0].get("field")
-    return None
+    if not isinstance(errors, list):
+        return []
+    return [str(one["field"]) for one in errors if isinstance(one, dict) and one.get("field")]
+
+
+def _named(batch: Batch, fields: Sequence[str]) -> dict[int, str]:
+    """Return what was wrong by personalization; nothing where an error is about all of them."""
+    found = [(PERSONALIZATION.match(field), field) for field in fields]
+    if len(batch.items) < 2 or not all(match for match, _ in found):
+        return {}
+    named = {int(match[1]): field for match, field in found if match}
+    return named if all(at < len(batch.items) for at in named) else {}
 
 
 def _is_signed(public_key: str, signature: bytes, signed: bytes) -> bool:
@@ -346,3 +376,15 @@ def _event(entry: Mapping[str, Any]) -> InboundEvent | None:
         "sendgrid", str(entry["sg_event_id"]), entry.get("message_key"), kind, occurred_at, entry,
         entry.get("type"),
     )  # fmt: skip
+
+
+def _build(
+    credentials: Mapping[str, str], base_url: str, _options: Mapping[str, str], version: ApiVersion
+) -> SendGrid:
+    return SendGrid(credentials["sendgrid_api_key"], base_url, version=version)
+
+
+VENDOR = Vendor(
+    name="sendgrid", channels=("email",), base_url=BASE_URL, hosts=HOSTS, version=VERSION,
+    credentials=("sendgrid_api_key",), build=_build,
+)  # fmt: skip

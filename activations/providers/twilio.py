@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -30,14 +30,19 @@ from activations.providers.seam import (
     Limits,
     Outcome,
     RateState,
+    Vendor,
     batch_key,
     digest,
     each,
+    lost,
+    lowered,
     retry_after,
 )
+from activations.versions import ApiVersion
 
 HOSTS = frozenset({"api.twilio.com"})
 BASE_URL = "https://api.twilio.com"
+VERSION = ApiVersion("Twilio API", "2010-04-01", None, date(2026, 11, 20))
 E164 = re.compile(r"\+[1-9]\d{6,14}")
 MAX_BODY_LENGTH = 1600
 
@@ -75,11 +80,12 @@ class Twilio:
     name: str = "twilio"
     channel: Channel = "sms"
     limits: Limits = LIMITS
+    version: ApiVersion = VERSION
 
     @property
     def path(self) -> str:
         """Return the path of the account's message list."""
-        return f"/2010-04-01/Accounts/{self.account_sid}/Messages.json"
+        return f"/{self.version.version}/Accounts/{self.account_sid}/Messages.json"
 
     def admit(self, item: Item) -> ItemResult | None:
         """Refuse what the API would refuse, before a request is spent on it."""
@@ -120,8 +126,7 @@ class Twilio:
     def parse(self, batch: Batch, answer: Answer, now: datetime) -> list[ItemResult]:
         """Read the error table: 201 · 20429 · opt-outs · credentials · 5xx · every other 4xx."""
         if isinstance(answer, TransportError):
-            lost = answer.kind == "ambiguous"
-            return each(batch, Outcome.AMBIGUOUS if lost else Outcome.RETRY, answer.reason)
+            return lost(batch, answer)
         body = answer.json()
         told: Mapping[str, Any] = body if isinstance(body, dict) else {}
         if answer.status == 201 and told.get("sid"):
@@ -138,20 +143,28 @@ class Twilio:
             return each(batch, Outcome.PERMANENT, name)
         return each(batch, Outcome.AMBIGUOUS, name)
 
+    def split(self, batch: Batch, results: Sequence[ItemResult]) -> list[Batch]:
+        """Split nothing: a message is a request."""
+        return []
+
     def rate(self, response: Response, now: datetime) -> RateState:
         """Read Retry-After; Twilio tells no remaining count."""
         return RateState(None, retry_after(response, now))
 
     def verify(
-        self, url: str, headers: Mapping[str, str], raw: bytes, secrets: Sequence[str]
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        raw: bytes,
+        secrets: Sequence[str],
+        now: datetime,
     ) -> bool:
         """Check X-Twilio-Signature: base64 HMAC-SHA1 of the public URL and the sorted form.
 
         A JSON body is signed through its SHA-256 in the query (`bodySHA256`). Blank parameters
         count; the port may or may not have been part of the signed URL.
         """
-        lowered = {name.lower(): value for name, value in headers.items()}
-        given = lowered.get("x-twilio-signature", "").encode()
+        given = lowered(headers).get("x-twilio-signature", "").encode()
         claimed = parse_qs(urlsplit(url).query).get("bodySHA256", [""])[0]
         if claimed:
             if not hmac.compare_digest(claimed, hashlib.sha256(raw).hexdigest()):
@@ -165,7 +178,7 @@ class Twilio:
             for address in _with_and_without_port(url)
         )
 
-    def events(self, url: str, raw: bytes) -> list[InboundEvent]:
+    def events(self, url: str, headers: Mapping[str, str], raw: bytes) -> list[InboundEvent]:
         """Read one callback form (or the JSON of one); the message key travels in the URL."""
         payload = _payload(raw)
         reference = payload.get("MessageSid") or payload.get("SmsSid")
@@ -229,3 +242,17 @@ def _reply_type(payload: Mapping[str, str]) -> EventType:
     if payload.get("OptOutType") == "START" or word in START_WORDS:
         return "resubscribe"
     return "reply"
+
+
+def _build(
+    credentials: Mapping[str, str], base_url: str, _options: Mapping[str, str], version: ApiVersion
+) -> Twilio:
+    sid, token = credentials["twilio_account_sid"], credentials["twilio_auth_token"]
+    return Twilio(sid, token, base_url, version=version)
+
+
+VENDOR = Vendor(
+    name="twilio", channels=("sms",), base_url=BASE_URL, hosts=HOSTS, version=VERSION,
+    credentials=("twilio_account_sid", "twilio_auth_token"), build=_build,
+    opt_out_codes=frozenset({"21610"}),
+)  # fmt: skip

@@ -5,6 +5,9 @@
 -- default opt-out words: https://help.twilio.com/articles/223134027
 -- A status callback has no time of its own, so it happened when it was received; its id is the
 -- message and the status, since each status of a message is reported once.
+-- Resend: https://resend.com/docs/webhooks/event-types; its id travels in a header, so the line
+-- carries it as event_id. WhatsApp: https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks,
+-- a status, a reply or a preference a line. LoopDrive's own webhook speaks our words already.
 
 create or replace temp table typed as
 with parsed as (
@@ -12,7 +15,8 @@ with parsed as (
         line_number,
         line,
         try(json_transform(line, '{
-            "provider": "VARCHAR", "received_at": "VARCHAR", "url": "VARCHAR", "payload": "JSON"
+            "provider": "VARCHAR", "received_at": "VARCHAR", "url": "VARCHAR",
+            "event_id": "VARCHAR", "payload": "JSON"
         }')) as event
     from incoming
 ),
@@ -25,13 +29,25 @@ extracted as (
         lower(event.provider) as provider,
         try_cast(event.received_at as timestamptz) as received_at,
         event.payload::varchar as payload,
+        event.event_id as landed_event_id,
         nullif(url_decode(regexp_extract(event.url, '[?&]message_key=([^&#]*)', 1)), '')
             as key_in_url,
         json_extract_string(event.payload, [
             '$.event', '$.timestamp', '$.sg_event_id', '$.message_key', '$.sg_machine_open',
             '$.type', '$.MessageSid', '$.MessageStatus', '$.Body', '$.event_id', '$.SmsSid',
             '$.SmsStatus'
-        ]) as value
+        ]) as value,
+        json_extract_string(event.payload, [
+            '$.created_at', '$.data.tags.message_key', '$.data.bounce.type',
+            '$.data.unsubscribed', '$.id', '$.status', '$.from', '$.text.body',
+            '$.button.text', '$.wa_id', '$.value', '$.biz_opaque_callback_data',
+            '$.occurred_at'
+        ]) as told,
+        -- Tags come as an object, or as they were sent: a list of names and values.
+        list_filter(
+            try_cast(event.payload -> '$.data.tags' as struct(name varchar, value varchar)[]),
+            lambda tag: tag.name = 'message_key'
+        )[1].value as key_in_tags
     from parsed
 ),
 
@@ -40,12 +56,21 @@ named as (
         *,
         coalesce(value[7], value[11]) as message_sid,
         lower(coalesce(value[8], value[12])) as message_status,
-        upper(trim(value[9])) as reply,
-        coalesce(nullif(value[4], ''), key_in_url) as message_key,
+        upper(trim(if(provider = 'whatsapp', coalesce(told[8], told[9], ''), value[9]))) as reply,
+        case provider
+            when 'resend' then coalesce(told[2], key_in_tags)
+            when 'whatsapp' then
+                nullif(url_decode(regexp_extract(told[12], '(?:^|&)message_key=([^&]*)', 1)), '')
+            else coalesce(nullif(value[4], ''), key_in_url)
+        end as message_key,
         -- Seconds since 1970, or ISO 8601.
-        coalesce(
-            to_timestamp(try_cast(value[2] as double)), try_cast(value[2] as timestamptz)
-        ) as stated_at
+        case
+            when provider = 'resend' then try_cast(told[1] as timestamptz)
+            when provider = 'webhook' then try_cast(told[13] as timestamptz)
+            else coalesce(
+                to_timestamp(try_cast(value[2] as double)), try_cast(value[2] as timestamptz)
+            )
+        end as stated_at
     from extracted
 ),
 
@@ -57,6 +82,12 @@ normalised as (
             when 'twilio' then message_sid || ':' || if(
                 reply is null, message_status, 'reply'
             )
+            when 'resend' then landed_event_id
+            when 'whatsapp' then case
+                when told[6] is not null then told[5] || ':' || told[6]
+                when told[7] is not null then told[5] || ':reply'
+                else told[10] || ':' || told[11] || ':' || value[2]
+            end
             else value[10]
         end as provider_event_id,
         case provider
@@ -79,6 +110,32 @@ normalised as (
                 when message_status = 'read' then 'open'
                 else message_status
             end
+            when 'resend' then case value[6]
+                when 'email.scheduled' then 'processed'
+                when 'email.sent' then 'sent'
+                when 'email.delivered' then 'delivered'
+                when 'email.delivery_delayed' then 'deferred'
+                when 'email.bounced' then if(told[3] = 'Transient', 'soft_bounce', 'bounce')
+                when 'email.complained' then 'complaint'
+                when 'email.opened' then 'open'
+                when 'email.clicked' then 'click'
+                when 'email.failed' then 'failed'
+                when 'email.suppressed' then 'dropped'
+                when 'contact.updated' then if(told[4] = 'true', 'unsubscribe', null)
+            end
+            when 'whatsapp' then case
+                when told[6] = 'read' then 'open'
+                when told[6] in ('sent', 'delivered', 'failed') then told[6]
+                when told[7] is null then
+                    case told[11] when 'stop' then 'unsubscribe' when 'resume' then 'resubscribe' end
+                when reply in (
+                    'STOP', 'STOPALL', 'UNSUBSCRIBE', 'CANCEL', 'END', 'QUIT', 'OPTOUT',
+                    'STOP PROMOTIONS'
+                ) then 'unsubscribe'
+                when reply in ('START', 'UNSTOP') then 'resubscribe'
+                else 'reply'
+            end
+            when 'webhook' then value[6]
             else snake_case(value[1])
         end as type,
         if(provider = 'twilio', received_at, stated_at) as occurred_at
@@ -91,7 +148,9 @@ select
     case
         when is_broken then 'broken_json'
         when coalesce(provider, '') = '' then 'missing_value: provider'
-        when provider not in ('sendgrid', 'twilio', 'links') then 'unknown_value: provider'
+        when provider not in (
+            'sendgrid', 'twilio', 'resend', 'whatsapp', 'webhook', 'links'
+        ) then 'unknown_value: provider'
         when coalesce(left(payload, 1), '') <> '{' then 'wrong_type: payload'
         when received_at is null then 'wrong_type: received_at'
         when coalesce(type, '') = '' then 'missing_value: event'

@@ -16,7 +16,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from sandbox.standins import chat, datamanager, google_ads, meta, sendgrid, twilio
+from sandbox.standins import (
+    chat,
+    datamanager,
+    fcm,
+    google_ads,
+    meta,
+    resend,
+    sendgrid,
+    twilio,
+    webhook,
+    whatsapp,
+)
 from sandbox.standins.desk import Desk, Fault, FaultKind
 from sandbox.standins.server import STANDINS, Server
 
@@ -27,11 +38,16 @@ CREDENTIALS: dict[str, str] = {
     "sendgrid_api_key": sendgrid.API_KEY,
     "twilio_account_sid": twilio.ACCOUNT_SID,
     "twilio_auth_token": twilio.AUTH_TOKEN,
+    "resend_api_key": resend.API_KEY,
+    "whatsapp_access_token": whatsapp.ACCESS_TOKEN,
+    "loopdrive_webhook_secret": webhook.SECRET,
     "meta_access_token": meta.ACCESS_TOKEN,
     "google_access_token": google_ads.ACCESS_TOKEN,
     "openai_api_key": chat.API_KEY,
 }
 ACCOUNTS: dict[str, dict[str, str]] = {
+    "whatsapp": {"phone_number_id": whatsapp.PHONE_NUMBER_ID, "template": whatsapp.TEMPLATE},
+    "fcm": {"project_id": fcm.PROJECT_ID},
     "meta": {"pixel_id": meta.PIXEL_ID},
     "google": {
         "customer_id": google_ads.CUSTOMER_ID,
@@ -65,7 +81,7 @@ class StandIns:
         self.desk.fail(provider, Fault(kind, times, skip, seconds))
 
     def block(self, address: str) -> None:
-        """Let Twilio refuse an address as opted out (21610)."""
+        """Let vendors refuse an address: opted out (Twilio, WhatsApp), gone (FCM), blocked."""
         self.desk.blocked_addresses.add(address)
 
     @property

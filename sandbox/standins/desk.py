@@ -1,7 +1,7 @@
 """The desk behind every stand-in: its clock, its logs, its memory and its fault script.
 
 Belongs here: what all stand-ins share. Files under <workspace home>/sandbox: accepted.jsonl,
-conversions.jsonl, requests.jsonl (appended) and budgets.json (rewritten).
+conversions.jsonl, requests.jsonl, keys.jsonl (appended) and budgets.json (rewritten).
 Keep out: any provider's format; the answers of people (the market writes those).
 """
 
@@ -20,6 +20,9 @@ FaultKind = Literal[
     "rate_limited", "unauthorized", "server_error", "error_after_accept", "reset_before",
     "reset_after_accept", "slow",
 ]  # fmt: skip
+
+
+KEPT = timedelta(hours=24)  # how long idempotency keys are remembered
 
 
 class ClockNotSetError(RuntimeError):
@@ -86,6 +89,7 @@ class Desk:
         self._files: dict[str, IO[bytes]] = {}
         self._seen: Counter[str] = Counter()
         self._uploads: dict[str, datetime] | None = None
+        self._keys: dict[str, dict[str, Any]] | None = None
         self._budgets: dict[str, dict[str, Any]] = self._load_budgets()
 
     # -- clock ------------------------------------------------------------------------------
@@ -163,6 +167,32 @@ class Desk:
             turn = self._seen[content_digest]
         at = stamp(self._clock) if self._clock else ""
         return hashlib.sha256(f"{kind} {at} {turn} {content_digest}".encode()).hexdigest()
+
+    def recall(self, provider: str, key: str, body: bytes) -> Any:
+        """Return the answer kept under a key, `other` where that was to another body, or None."""
+        with self.lock:
+            entry = self._kept().get(f"{provider} {key}")
+        is_over = entry is None or datetime.fromisoformat(entry["at"]) < self.now() - KEPT
+        if entry is None or is_over:
+            return None
+        return entry["answer"] if entry["body"] == hashlib.sha256(body).hexdigest() else "other"
+
+    def keep(self, provider: str, key: str, body: bytes, answer: Any) -> None:
+        """Keep an answer under an idempotency key for a day, beyond the life of the server."""
+        entry = {
+            "name": f"{provider} {key}", "at": stamp(self.now()),
+            "body": hashlib.sha256(body).hexdigest(), "answer": answer,
+        }  # fmt: skip
+        with self.lock:
+            self._kept()[entry["name"]] = entry
+            self.append("keys.jsonl", [entry])
+
+    def _kept(self) -> dict[str, dict[str, Any]]:
+        if self._keys is None:
+            path = self.folder / "keys.jsonl"
+            lines = path.read_text().splitlines() if path.exists() else []
+            self._keys = {row["name"]: row for row in map(json.loads, lines)}
+        return self._keys
 
     def _load_budgets(self) -> dict[str, dict[str, Any]]:
         path = self.folder / "budgets.json"

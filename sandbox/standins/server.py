@@ -18,11 +18,23 @@ from socketserver import TCPServer, ThreadingMixIn
 from types import ModuleType
 from urllib.parse import parse_qsl, urlsplit
 
-from sandbox.standins import chat, datamanager, google_ads, meta, sendgrid, twilio
+from sandbox.standins import (
+    chat,
+    datamanager,
+    fcm,
+    google_ads,
+    meta,
+    resend,
+    sendgrid,
+    twilio,
+    webhook,
+    whatsapp,
+)
 from sandbox.standins.desk import Call, ClockNotSetError, Desk, Fault, Reply
 
 STANDINS: dict[str, ModuleType] = {
-    "sendgrid": sendgrid, "twilio": twilio, "meta": meta, "google-ads": google_ads,
+    "sendgrid": sendgrid, "twilio": twilio, "resend": resend, "whatsapp": whatsapp, "fcm": fcm,
+    "webhook": webhook, "meta": meta, "google-ads": google_ads,
     "datamanager": datamanager, "openai": chat,
 }  # fmt: skip
 

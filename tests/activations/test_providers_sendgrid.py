@@ -1,14 +1,10 @@
-"""SendGrid's own: rendering by substitution, its error table, its signature, its events."""
+"""SendGrid's own: rendering by substitution, its error table, its events."""
 
-import base64
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -164,41 +160,24 @@ def test_rate_headers_tell_when_to_resume(status, headers, remaining, resume):
     assert (state.remaining, seconds) == (remaining, resume)
 
 
-def signing_pair():
-    key = ec.generate_private_key(ec.SECP256R1())
-    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return key, base64.b64encode(public).decode()
+def test_who_is_named_is_refused_and_the_others_may_go_again():
+    (batch,) = SENDGRID.plan([item(number) for number in range(4)])
+    fields = ["personalizations.1.to.0.email", "personalizations[3].subject"]
+    told = json.dumps({"errors": [{"field": field, "message": "bad"} for field in fields]}).encode()
+    results = SENDGRID.parse(batch, Response(400, {}, told), NOW)
+    retry, permanent = Outcome.RETRY, Outcome.PERMANENT
+    assert [one.outcome for one in results] == [retry, permanent, retry, permanent]
+    assert [one.detail for one in results][1::2] == fields
+    assert SENDGRID.split(batch, results) == []
 
 
-def signed(key, raw, timestamp="1772442000"):
-    signature = key.sign(timestamp.encode() + raw, ec.ECDSA(SHA256()))
-    return {
-        "X-Twilio-Email-Event-Webhook-Signature": base64.b64encode(signature).decode(),
-        "X-Twilio-Email-Event-Webhook-Timestamp": timestamp,
-    }
-
-
-def test_a_signature_is_accepted_by_any_current_key_and_by_no_other():
-    (old, old_public), (new, new_public) = signing_pair(), signing_pair()
-    _, stranger = signing_pair()
-    raw = b'[{"event":"open"}]\r\n'
-    assert SENDGRID.verify("", signed(new, raw), raw, [old_public, new_public])
-    assert SENDGRID.verify("", signed(old, raw), raw, [old_public, new_public])
-    assert not SENDGRID.verify("", signed(new, raw), raw, [stranger])
-    assert not SENDGRID.verify("", signed(new, raw), raw, [])
-
-
-def test_a_signature_fails_on_any_change():
-    key, public = signing_pair()
-    raw = b'[{"event":"open"}]'
-    headers = signed(key, raw)
-    later = {**headers, "X-Twilio-Email-Event-Webhook-Timestamp": "1772442001"}
-    garbled = {**headers, "X-Twilio-Email-Event-Webhook-Signature": "%%%"}
-    assert not SENDGRID.verify("", headers, raw + b" ", [public])
-    assert not SENDGRID.verify("", later, raw, [public])
-    assert not SENDGRID.verify("", garbled, raw, [public])
-    assert not SENDGRID.verify("", {}, raw, [public])
-    assert not SENDGRID.verify("", headers, raw, ["bm90IGEga2V5", "%%%"])
+@pytest.mark.parametrize("field", ["from.email", "content.0.value", "personalizations.9.to"])
+def test_an_error_about_everybody_refuses_all_and_is_not_split(field):
+    (batch,) = SENDGRID.plan([item(number) for number in range(4)])
+    told = json.dumps({"errors": [{"field": field, "message": "bad"}]}).encode()
+    results = SENDGRID.parse(batch, Response(400, {}, told), NOW)
+    assert {(one.outcome, one.detail) for one in results} == {(Outcome.PERMANENT, field)}
+    assert SENDGRID.split(batch, results) == []
 
 
 @pytest.mark.parametrize(("entry", "kind"), [
@@ -214,7 +193,7 @@ def test_a_signature_fails_on_any_change():
 ])  # fmt: skip
 def test_events_are_named_as_the_warehouse_names_them(entry, kind):
     told = {"sg_event_id": "e1", "timestamp": 1772442000, "message_key": "k1", **entry}
-    (event,) = SENDGRID.events("", json.dumps([told]).encode())
+    (event,) = SENDGRID.events("", {}, json.dumps([told]).encode())
     assert (event.type, event.event_id, event.message_key) == (kind, "e1", "k1")
     assert event.occurred_at == NOW
     assert event.payload == told
@@ -223,4 +202,4 @@ def test_events_are_named_as_the_warehouse_names_them(entry, kind):
 def test_account_events_and_unknown_kinds_are_left_out():
     entries = [{"event": "account_status_change", "sg_event_id": "a"}, {"event": "click"},
                {"event": "teleported", "sg_event_id": "b"}]  # fmt: skip
-    assert SENDGRID.events("", json.dumps(entries).encode()) == []
+    assert SENDGRID.events("", {}, json.dumps(entries).encode()) == []

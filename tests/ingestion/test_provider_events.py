@@ -1,10 +1,12 @@
 """Landed webhooks: the vendors' own objects become one vocabulary."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from activations import providers
 from ingestion import ingest
 from tests.ingestion.landed_files import NOW, SettingsFor, write_lines
 from warehouse import Settings, Warehouse
@@ -28,6 +30,55 @@ def twilio(number: int, **payload: Any) -> dict[str, Any]:
         "url": "https://go.example/webhooks/twilio?message_key=key%2F2&arm=sms_none_reminder",
         "payload": {"MessageSid": f"SM{number}", "To": "+447700900123"} | payload,
     }
+
+
+URL = "https://go.example/webhooks/any"
+
+
+def resend(number: int, kind: str, **data: Any) -> tuple[str, dict[str, str], bytes]:
+    told = {"type": kind, "created_at": "2026-03-01T09:58:20.123Z", "data": data}
+    return "resend", {"svix-id": f"msg_{number}"}, json.dumps(told).encode()
+
+
+def whatsapp(**value: Any) -> tuple[str, dict[str, str], bytes]:
+    told = {
+        "object": "x",
+        "entry": [{"id": "1", "changes": [{"field": "messages", "value": value}]}],
+    }
+    return "whatsapp", {}, json.dumps(told).encode()
+
+
+def status(kind: str) -> dict[str, str]:
+    return {"id": "wamid.1", "status": kind, "timestamp": str(OCCURRED), "recipient_id": "44770",
+            "biz_opaque_callback_data": "message_key=key-7&program=welcome"}  # fmt: skip
+
+
+def said(number: int, **what: Any) -> dict[str, Any]:
+    return {"from": "447700900123", "id": f"in{number}", "timestamp": str(OCCURRED), **what}
+
+
+LISTED = [{"name": "program", "value": "welcome"}, {"name": "message_key", "value": "key-6"}]
+WISH = {"wa_id": "447700900123", "category": "marketing_messages", "timestamp": OCCURRED}
+OWN = {"type": "complaint", "message_key": "key-8", "occurred_at": "2026-03-01T10:58:20+01:00"}
+HOOKS = [
+    *(
+        resend(number, f"email.{kind}", tags={"message_key": "key-5"})
+        for number, kind in enumerate((
+            "scheduled", "sent", "delivered", "delivery_delayed", "bounced", "complained",
+            "opened", "clicked", "failed", "suppressed",
+        ))
+    ),
+    resend(20, "email.bounced", bounce={"type": "Transient"}, tags=LISTED),
+    resend(21, "contact.updated", unsubscribed=True, email="ada@example.com"),
+    whatsapp(statuses=[status(kind) for kind in ("sent", "delivered", "read", "failed")]),
+    whatsapp(messages=[
+        said(1, type="text", text={"body": " Stop "}),
+        said(2, type="button", button={"text": "Stop promotions"}),
+        said(3, type="image", image={"id": "7"}),
+    ]),
+    whatsapp(user_preferences=[WISH | {"value": "stop"}, WISH | {"value": "resume"}]),
+    ("webhook", {}, json.dumps({"events": [OWN | {"event_id": "own-1"}]}).encode()),
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -75,6 +126,32 @@ def test_vendors_words_become_one_vocabulary(
     assert by_id["sg-1"]["payload"]["email"] == "ada@example.com"
     assert by_id["SM1:delivered"]["message_key"] == "key/2"
     assert by_id["SM1:delivered"]["occurred_at"].isoformat() == "2026-03-01T10:00:00+00:00"
+
+
+def test_every_vendor_is_read_as_its_adapter_reads_it(
+    warehouse: Warehouse, settings: Settings, tmp_path: Path
+) -> None:
+    """The same webhooks through the adapter and through ingestion: one vocabulary, one id."""
+    read = [
+        (name, headers, event)
+        for name, headers, raw in HOOKS
+        for event in providers.listener(name).events(URL, headers, raw)
+    ]
+    landed = [
+        {"provider": event.provider, "received_at": RECEIVED, "url": URL,
+         "event_id": event.event_id, "payload": event.payload}
+        for _, _, event in read
+    ]  # fmt: skip
+    write_lines(tmp_path / "hooks" / "a.jsonl", landed)
+    result = ingest(warehouse, settings, now=NOW)[0]
+    assert (result.rows_loaded, result.rows_rejected) == (len(read), 0)
+    rows = warehouse.rows("select * from raw.provider_events")
+    told = {(row["provider"], row["provider_event_id"]): row for row in rows}
+    assert len(told) == len(read) == 22
+    for _, _, event in read:
+        row = told[event.provider, event.event_id]
+        assert (row["type"], row["message_key"]) == (event.type, event.message_key)
+        assert row["occurred_at"] == event.occurred_at
 
 
 def test_a_webhook_repeated_counts_once_and_a_changed_one_is_refused(
