@@ -70,11 +70,11 @@ class CopyError(ValueError):
 
 
 def links(brand: BrandSettings, program: str, arm: Arm, message_key: str, link_key: bytes) -> Links:
-    """The message's links. A text carries a short one, which the gateway follows and counts.
+    """The message's links. All but e-mail carry a short one, which the gateway follows.
 
     The way out is signed with `link_key`: nobody can make one for another's message.
     """
-    is_short = arm.channel == "sms"
+    is_short = arm.channel != "email"
     short = f"{brand.gateway_url}/l/{message_key[:16]}"
     long = landing(brand.site_url, program, arm.channel, arm.name)
     token = unsubscribe_token(link_key, message_key)

@@ -19,6 +19,7 @@ from activations.choices import Choice, choose
 from activations.guardrails import reasons
 from activations.keys import stable_id
 from activations.messages import Message, message_key
+from activations.providers import DEFAULT_BY_CHANNEL
 from warehouse import Warehouse
 from warehouse.settings import BrandSettings
 
@@ -53,6 +54,16 @@ class _Row:
     message: Message | None = None
 
 
+@dataclass(frozen=True)
+class _Voice:
+    """With what and by whom a program speaks: words, brand, the key of its links, providers."""
+
+    words: variants.Library
+    brand: BrandSettings
+    link_key: bytes
+    carriers: Mapping[str, str]
+
+
 def record(
     warehouse: Warehouse,
     held: Candidates,
@@ -63,6 +74,7 @@ def record(
     link_key: bytes,
     model_versions: Mapping[str, str],
     send_hours: npt.NDArray[np.int64] | None = None,
+    carriers: Mapping[str, str] = DEFAULT_BY_CHANNEL,
 ) -> Recorded:
     """Write decisions, messages, payloads, reviews, the wallet's reservation and audit entries.
 
@@ -70,7 +82,7 @@ def record(
     from the policy and count for its group; `send_hours` (n) are local hours of the week 0..167
     with Monday 00:00 = 0, or -1 for as early as allowed. Recording the same day again writes
     nothing; a silence is written only when its reason is new.
-    `link_key` signs the links of messages.
+    `link_key` signs the links of messages; `carriers` names the provider of each channel.
     Raises ChoiceError when the policy left the eligible arms.
     """
     hours = np.full(held.frame.num_rows, -1) if send_hours is None else send_hours
@@ -82,7 +94,8 @@ def record(
         sends = [row for row in rows if row.choice.arm is not None]
         people = messages.people(connection, [row.person_id for row in sends])
         words = variants.library(connection, held.program.program)
-        planned = [_planned(held, row, words, people, brand, link_key, hours) for row in rows]
+        voice = _Voice(words, brand, link_key, carriers)
+        planned = [_planned(held, row, voice, people, hours) for row in rows]
         fresh = [row for row in planned if _is_news(held, row)]
         _write(warehouse, connection, held, fresh, model_versions)
     return _summary(fresh)
@@ -119,10 +132,8 @@ def _recorded_ids(connection: Any, held: Candidates) -> set[str]:
 def _planned(
     held: Candidates,
     row: _Row,
-    words: variants.Library,
+    voice: _Voice,
     people: Mapping[str, messages.Person],
-    brand: BrandSettings,
-    link_key: bytes,
     hours: npt.NDArray[np.int64],
 ) -> _Row:
     """The row with its message; a silence stays one, and becomes one where no message fits."""
@@ -148,7 +159,9 @@ def _planned(
         needs_review=bool(held.verdicts.needs_review[index, row.choice.arm]),
     )
     person = people[row.person_id]
-    made = messages.compose(held.program, occasion, person, words, brand, link_key)
+    made = messages.compose(
+        held.program, occasion, person, voice.words, voice.brand, voice.link_key, voice.carriers
+    )
     if isinstance(made, str):
         return replace(row, choice=Choice(None, None, made, row.choice.propensities))
     return replace(row, message=made)

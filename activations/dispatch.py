@@ -17,6 +17,7 @@ from activations.consent import Change
 from activations.exchange import Desk, Exchanged, Sender, exchange, items
 from activations.pace import Pace
 from activations.pauses import Standing
+from activations.providers import GONE_CODES, OPT_OUT_CODES
 from activations.providers.seam import Batch, ItemResult, MessageProvider, Outcome
 from activations.recheck import Verdict
 from warehouse import Warehouse
@@ -24,8 +25,6 @@ from warehouse import Warehouse
 # How many messages are looked at in one go. No change of consent commits meanwhile; a round ends
 # after the request under way when somebody waits to make one.
 BATCH_RESERVATION, SINGLE_RESERVATION = 1000, 25
-# The provider itself says that the person opted out.
-OPT_OUT_CODES = frozenset({"21610"})
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def _round(
     with consent.held_while_sending(desk.connection):
         judged = _admit(desk, keys)
         done = _send(desk, judged.batches, standing)
-    _heed_opt_outs(desk, [result for one in done for result in one.results])
+    _heed_refusals(desk, [result for one in done for result in one.results])
     left = pauses.standing(desk.connection, desk.provider.name).paused_until
     outbox.release(desk.connection, keys, desk.owner, max(left or desk.now, desk.now))
     return done, _turned_away(judged)
@@ -229,24 +228,36 @@ def _is_odd(result: ItemResult) -> bool:
     return result.outcome is not Outcome.ACCEPTED
 
 
-def _heed_opt_outs(desk: Desk, results: Sequence[ItemResult]) -> None:
-    keys = [one.message_key for one in results if one.code in OPT_OUT_CODES]
-    if not keys:
+def _heed_refusals(desk: Desk, results: Sequence[ItemResult]) -> None:
+    """Write down what a provider itself says: this person opted out, that address is gone."""
+    known = OPT_OUT_CODES | GONE_CODES
+    codes = {one.message_key: str(one.code) for one in results if one.code in known}
+    if not codes:
         return
     connection, now = desk.connection, desk.now
     with connection.transaction():
         rows = connection.execute(
-            "select channel, address_hash from delivery.messages where message_key = any(%s)",
-            [keys],
+            "select message_key, channel, address_hash from delivery.messages"
+            " where message_key = any(%s)",
+            [list(codes)],
         ).fetchall()
-        source = f"{desk.provider.name}:opted_out"
+        said = [
+            (row["channel"], row["address_hash"], codes[row["message_key"]] in OPT_OUT_CODES)
+            for row in rows
+        ]
         consent.suppress(
             desk.warehouse,
-            [(row["channel"], row["address_hash"], "opted_out", now) for row in rows],
+            [
+                (channel, address, "opted_out" if is_wish else "gone", now)
+                for channel, address, is_wish in said
+            ],
             connection,
         )
+        source = f"{desk.provider.name}:opted_out"
         words = {
-            Change(row["channel"], row["address_hash"], "revoked", source, now) for row in rows
+            Change(channel, address, "revoked", source, now)
+            for channel, address, is_wish in said
+            if is_wish
         }
         consent.record(desk.warehouse, words, connection)
 

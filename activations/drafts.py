@@ -91,15 +91,19 @@ def draft(
     return count
 
 
+LENGTHS = {
+    "email": "A subject under 60 characters and two or three short paragraphs, parted by blank"
+    " lines; then one line '-> label' for the button.",
+    "sms": "One text of at most 120 characters before filling, plain GSM letters, ending with"
+    " 'Reply STOP to opt out'. No subject.",
+    "push": "One sentence of at most 100 characters before filling. No subject and no link.",
+    "whatsapp": "One text of at most 300 characters before filling, ending with"
+    " 'Reply STOP to opt out'. No subject.",
+}
+
+
 def prompt(program: Program, arm: Arm, brand: BrandSettings, persona: dict[str, Any]) -> str:
     """What the model is told. It learns of no person: only of the brief, the arm and a persona."""
-    length = (
-        "One text of at most 120 characters before filling, plain GSM letters, ending with"
-        " 'Reply STOP to opt out'. No subject."
-        if arm.channel == "sms"
-        else "A subject under 60 characters and two or three short paragraphs, parted by blank"
-        " lines; then one line '-> label' for the button."
-    )
     offer = (
         "State the offer as {{ offer_percent }}% with the code {{ offer_code }}."
         if arm.offer_percent
@@ -111,7 +115,7 @@ def prompt(program: Program, arm: Arm, brand: BrandSettings, persona: dict[str, 
             f"Write for the brand {brand.name}. Its voice: {brand.voice}",
             f"Purpose: {program.purpose} {program.brief.strip()}",
             f"Theme: {arm.theme}. {offer} {reader}".strip(),
-            length,
+            LENGTHS[arm.channel],
             "Merge fields, written exactly so: {{ first_name }}, {{ brand }}, {{ item }},"
             " {{ link }} (texts only). No other fields, no addresses, no links of your own.",
             'Answer with JSON only: {"subject": "…" or null, "body": "…"}',

@@ -5,16 +5,25 @@ Keep out: choosing (`choices.py`), writing tables (`decisions.py`), sending (`di
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from activations import copy, quiet_hours
 from activations.keys import stable_id
-from activations.programs import PROVIDER_OF, Arm, Program
+from activations.programs import Arm, Program
+from activations.providers import DEFAULT_BY_CHANNEL
 from activations.variants import Library, Variant
 from warehouse.settings import BrandSettings
+
+# Who speaks, as the channel needs it; a push and a WhatsApp message go by the provider's account.
+SENDERS: Mapping[str, Callable[[BrandSettings], str]] = {
+    "email": lambda brand: brand.sender_email,
+    "sms": lambda brand: brand.sms_sender,
+    "whatsapp": lambda brand: brand.name,
+    "push": lambda brand: brand.name,
+}
 
 
 @dataclass(frozen=True)
@@ -99,8 +108,12 @@ def compose(
     words: Library,
     brand: BrandSettings,
     link_key: bytes,
+    carriers: Mapping[str, str] = DEFAULT_BY_CHANNEL,
 ) -> Message | str:
-    """The finished message, or the reason for silence where no words or no address fit."""
+    """The finished message, or the reason for silence where no words or no address fit.
+
+    `carriers` names the provider of each channel.
+    """
     arm = occasion.arm
     key = message_key(program.program, occasion.opportunity_id, occasion.step, occasion.person_id)
     address = person.addresses.get((arm.channel, occasion.address_hash or ""))
@@ -114,12 +127,18 @@ def compose(
     )
     if arm.channel == "sms" and copy.lint_sms(rendered.text):
         return "copy_unfit"
-    body = _payload(key, address, program.program, arm, rendered, brand, to)
-    return _message(program, occasion, key, variant, json.dumps(body, sort_keys=True))
+    carrier = carriers[arm.channel]
+    body = _payload(key, address, program.program, arm, rendered, brand, to, carrier)
+    return _message(program, occasion, key, variant, json.dumps(body, sort_keys=True), carrier)
 
 
 def _message(
-    program: Program, occasion: Occasion, key: str, variant: Variant, payload: str
+    program: Program,
+    occasion: Occasion,
+    key: str,
+    variant: Variant,
+    payload: str,
+    carrier: str,
 ) -> Message:
     send_at = quiet_hours.planned_at(
         occasion.start,
@@ -135,7 +154,7 @@ def _message(
         program=program.program,
         person_id=occasion.person_id,
         channel=occasion.arm.channel,
-        provider=PROVIDER_OF[occasion.arm.channel],
+        provider=carrier,
         status="held" if occasion.needs_review else "planned",
         reason="review" if occasion.needs_review else None,
         variant_id=variant.variant_id,
@@ -157,12 +176,12 @@ def _payload(
     rendered: copy.Rendered,
     brand: BrandSettings,
     to: copy.Links,
+    carrier: str,
 ) -> dict[str, Any]:
     """The provider's Item, field by field (`activations.providers.seam.Item`)."""
     is_email = arm.channel == "email"
     callback = (
-        f"{brand.gateway_url}/webhooks/{PROVIDER_OF[arm.channel]}"
-        f"?message_key={key}&program={program}&arm={arm.name}"
+        f"{brand.gateway_url}/webhooks/{carrier}?message_key={key}&program={program}&arm={arm.name}"
     )
     # RFC 8058: one click, without a page in between, for whoever wants no more of this.
     one_click = [
@@ -174,8 +193,8 @@ def _payload(
         "address": address,
         "program": program,
         "arm": arm.name,
-        "sender": brand.sender_email if is_email else brand.sms_sender,
-        "sender_name": brand.name if is_email else None,
+        "sender": SENDERS[arm.channel](brand),
+        "sender_name": brand.name if arm.channel in ("email", "push") else None,
         "text": rendered.text,
         "subject": rendered.subject,
         "html": rendered.html,

@@ -13,12 +13,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 FOLDER = Path(__file__).parent / "programs"
-Channel = Literal["email", "sms", "push"]
+Channel = Literal["email", "sms", "push", "whatsapp"]
 ASSIGNMENTS = ("policy", "random", "bau", "holdout")
-PROVIDER_OF = {"email": "sendgrid", "sms": "twilio"}
 # What one message costs us in minor units of the workspace's currency: an e-mail is part of the
-# plan's flat fee, a text costs about a penny (list prices of November 2026, rounded up).
-COST_MINOR = {"email": 0, "sms": 1, "push": 0}
+# plan's flat fee, a text costs about a penny (list prices of November 2026, rounded up), a push
+# nothing, a marketing template on WhatsApp a few pence by the reader's country: five is assumed.
+COST_MINOR = {"email": 0, "sms": 1, "push": 0, "whatsapp": 5}
 
 
 class ProgramError(ValueError):

@@ -10,10 +10,10 @@ from typing import Any
 
 from activations import consent
 from activations.consent import Change
+from activations.providers import OPT_OUT_CODES
 from warehouse import Warehouse
 
 SOFT_BOUNCES = 3
-OPTED_OUT_CODE = "21610"
 # Progress only: a late event of a lower rank changes nothing. A failure after a delivery is an
 # asynchronous bounce, so failure ranks highest.
 MOVES = """
@@ -61,26 +61,46 @@ MOVES = """
 BY_ADDRESS = """
     select
         events.type, events.occurred_at, events.provider,
-        coalesce(messages.channel, case events.provider when 'twilio' then 'sms' else 'email' end)
-            as channel,
+        coalesce(messages.channel, case events.provider
+            when 'twilio' then 'sms' when 'whatsapp' then 'whatsapp'
+            when 'webhook' then coalesce(
+                (array['sms', 'push', 'whatsapp'])[array_position(
+                    array['sms', 'push', 'whatsapp'], events.payload ->> 'channel')], 'email')
+            else 'email'
+        end) as channel,
         coalesce(
             messages.address_hash,
             encode(sha256(convert_to(
-                case
-                    when events.provider <> 'twilio' then events.payload ->> 'email'
-                    when events.type = 'unsubscribe' then events.payload ->> 'From'
-                    else events.payload ->> 'To'
+                case events.provider
+                    when 'twilio' then events.payload ->> case events.type
+                        when 'unsubscribe' then 'From' else 'To'
+                    end
+                    when 'whatsapp' then '+' || coalesce(
+                        events.payload ->> 'from', events.payload ->> 'wa_id',
+                        events.payload ->> 'recipient_id'
+                    )
+                    when 'resend' then lower(trim(coalesce(
+                        events.payload #>> '{data,email}', events.payload #>> '{data,to,0}'
+                    )))
+                    when 'webhook' then case
+                        when events.payload ->> 'channel' = 'email'
+                            then lower(trim(events.payload ->> 'address'))
+                        else events.payload ->> 'address'
+                    end
+                    else events.payload ->> 'email'
                 end, 'UTF8'
             )), 'hex')
         ) as address_hash,
-        coalesce(events.payload ->> 'ErrorCode', '') = %(opted_out)s as is_opted_out
+        coalesce(events.payload ->> 'ErrorCode', events.payload #>> '{errors,0,code}', '')
+            = any(%(opted_out)s) as is_opted_out
     from raw.provider_events as events
     left join delivery.messages as messages using (message_key)
     where
         events.occurred_at <= %(as_of)s
         and (
             events.type in ('bounce', 'soft_bounce', 'complaint', 'unsubscribe')
-            or events.payload ->> 'ErrorCode' = %(opted_out)s
+            or coalesce(events.payload ->> 'ErrorCode', events.payload #>> '{errors,0,code}')
+                = any(%(opted_out)s)
         )
     order by events.occurred_at, events.provider, events.provider_event_id
 """
@@ -99,12 +119,12 @@ def settle(warehouse: Warehouse, as_of: datetime) -> Settled:
     """Apply every provider event up to `as_of`. Idempotent: the same events change nothing twice.
 
     An unknown message whose event came is known after all. A hard bounce suppresses at once, the
-    third soft bounce too; complaints, unsubscribes and error 21610 suppress and revoke consent.
+    third soft bounce too; complaints, unsubscribes and opt-out codes suppress and revoke consent.
     What waited for a review until it expired is skipped.
     """
     with warehouse.transaction() as connection:
         events = connection.execute(
-            BY_ADDRESS, {"as_of": as_of, "opted_out": OPTED_OUT_CODE}
+            BY_ADDRESS, {"as_of": as_of, "opted_out": sorted(OPT_OUT_CODES)}
         ).fetchall()
         # First of all, for it waits until no request is under way: a row of the outbox held
         # meanwhile could be one that a sender needs in order to end.

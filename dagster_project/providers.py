@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any
 
-from activations import audit, http, platforms
+from activations import audit, http, platforms, programs, versions
 from activations import providers as messaging
 from activations.http import Answer, Request
 from activations.platforms import AdPlatform, google_token
 from activations.providers import MessageProvider
 from warehouse import ConfigError, Settings, Warehouse
+from warehouse.credentials import CREDENTIALS
 
 Sender = Callable[[Request], Answer]
 
@@ -66,9 +67,35 @@ def score(settings: Settings, warehouse: Warehouse, as_of: datetime) -> dict[str
 @contextmanager
 def message_line(settings: Settings, name: str) -> Iterator[tuple[MessageProvider, Line]]:
     """A message provider and the line to it."""
-    with _line(settings, name, messaging.hosts) as (line, credentials, urls, _accounts):
-        url = urls.get(name) or _base_url(settings, name)
-        yield messaging.provider(name, credentials, url), line
+    configured = _base_url(settings, name)
+    hosts = partial(messaging.hosts, urls={name: configured or ""})
+    with _line(settings, name, hosts) as (line, credentials, urls, accounts):
+        options = {**_options(settings, name), **accounts.get(name, {})}
+        yield messaging.provider(name, credentials, urls.get(name) or configured, options), line
+
+
+def carriers(settings: Settings) -> dict[str, str]:
+    """The message provider of each channel."""
+    held = settings.providers.items()
+    return messaging.carriers({name: one.options for name, one in held if one.enabled})
+
+
+def message_providers(settings: Settings) -> tuple[str, ...]:
+    """The providers through which messages of this workspace may leave, in the registry's order.
+
+    SendGrid and Twilio, those that the file names, and those that carry a channel of a program.
+    """
+    by_channel = carriers(settings)
+    used = {by_channel[channel] for channel in programs.channels(settings.programs)}
+    wanted = used | set(settings.providers) | {"sendgrid", "twilio"}
+    return tuple(name for name in messaging.NAMES if name in wanted)
+
+
+def versions_that_end(settings: Settings, today: date) -> list[str]:
+    """A warning for each API version in use that ends soon, or that nobody looked at for long."""
+    names = message_providers(settings)
+    used = [messaging.version_of(name, _options(settings, name)) for name in names]
+    return versions.outdated([*used, *platforms.VERSIONS], today)
 
 
 @contextmanager
@@ -99,7 +126,8 @@ def _line(
         return
     _must_be_enabled(settings, name)
     with http.open_client("live", hosts([name])) as client:
-        yield Line(partial(http.send, client), _no_clock), _credentials(settings, client), {}, {}
+        line = Line(partial(http.send, client), _no_clock)
+        yield line, _credentials(settings, name, client), {}, {}
 
 
 def _no_clock(_moment: datetime) -> None:
@@ -108,16 +136,11 @@ def _no_clock(_moment: datetime) -> None:
 
 # A dry run plans whole requests and calls nobody, so it needs names in place of credentials.
 _DRY_CREDENTIALS: Mapping[str, str | None] = {
-    name: "dry-run"
-    for name in (
-        "sendgrid_api_key",
-        "twilio_account_sid",
-        "twilio_auth_token",
-        "meta_access_token",
-        "google_access_token",
-    )
+    name: "dry-run" for name in (*CREDENTIALS, "google_access_token")
 }
 _DRY_ACCOUNTS: Mapping[str, Mapping[str, str]] = {
+    "whatsapp": {"phone_number_id": "dry-run", "template": "dry-run"},
+    "fcm": {"project_id": "dry-run"},
     "meta": {"pixel_id": "dry-run"},
     "google": {"customer_id": "dry-run", "conversion_action_id": "dry-run"},
 }
@@ -129,21 +152,18 @@ def _must_be_enabled(settings: Settings, name: str) -> None:
         raise ConfigError(f"mode is live, but providers.{name}.enabled is not true")
 
 
-def _credentials(settings: Settings, client: Any) -> dict[str, str | None]:
+def _credentials(settings: Settings, name: str, client: Any) -> dict[str, str | None]:
     secrets = settings.secrets
     found: dict[str, str | None] = {
-        name: secret.get_secret_value() if (secret := getattr(secrets, name)) else None
-        for name in (
-            "sendgrid_api_key",
-            "twilio_account_sid",
-            "twilio_auth_token",
-            "meta_access_token",
-        )
+        key: secret.get_secret_value() if (secret := getattr(secrets, key)) else None
+        for key in CREDENTIALS
     }
-    if secrets.google_credentials is not None:
+    scopes = google_token.SCOPES_OF.get(name)
+    if scopes and secrets.google_credentials is not None:
         path = secrets.google_credentials.get_secret_value()
         # Google refuses assertions from another hour: the one place that needs the true time.
-        found["google_access_token"] = google_token.access_token(path, client, datetime.now(UTC))
+        now = datetime.now(UTC)
+        found["google_access_token"] = google_token.access_token(path, client, now, scopes)
     return found
 
 

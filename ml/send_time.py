@@ -19,7 +19,7 @@ from ml.hour_pooling import HOURS, Pooling, bent, lift, log_loss_of, pool, tune
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-CHANNELS = ("email", "sms", "push")
+CHANNELS = ("email", "sms", "push", "whatsapp")
 WEB = "web"
 TIMES = ["person_id", "channel", "probabilities", "best_hour_of_week", "model_version"]
 PRIORS = ["persona_id", "channel", "probabilities", "model_version"]

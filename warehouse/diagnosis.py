@@ -25,6 +25,7 @@ class Finding:
     topic: str
     text: str
     is_broken: bool = False
+    is_warning: bool = False
 
 
 def examine(settings: Settings) -> list[Finding]:

@@ -19,7 +19,7 @@ from activations.platforms.seam import (
 from activations.versions import ApiVersion, outdated
 
 __all__ = [
-    "NAMES", "AdPlatform", "ApiVersion", "BudgetChange", "BudgetResult", "Conversion",
+    "NAMES", "VERSIONS", "AdPlatform", "ApiVersion", "BudgetChange", "BudgetResult", "Conversion",
     "ConversionResult", "MissingAccountError", "Sender", "hosts", "outdated", "platform",
     "push_budget", "upload_conversions",
 ]  # fmt: skip
@@ -29,6 +29,7 @@ HOSTS: Mapping[str, frozenset[str]] = {
     "google": google.HOSTS | google_token.HOSTS,
 }
 NAMES = tuple(HOSTS)
+VERSIONS = (meta.GRAPH, google.ADS, google.data_manager.VERSION)
 
 
 class MissingAccountError(ValueError):

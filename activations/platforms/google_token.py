@@ -5,6 +5,7 @@ Keep out: storing tokens; which API is called with them. The one place of this f
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,17 @@ SCOPES = (
     "https://www.googleapis.com/auth/adwords",
     "https://www.googleapis.com/auth/datamanager",
 )
+# What each of our adapters needs, and no more.
+SCOPES_OF: Mapping[str, Sequence[str]] = {
+    "google": SCOPES,
+    "fcm": ("https://www.googleapis.com/auth/firebase.messaging",),
+}
 LIFETIME_SECONDS = 3600
 
 
-def token_request(credentials: str, now: datetime, token_url: str = TOKEN_URL) -> Request:
+def token_request(
+    credentials: str, now: datetime, token_url: str = TOKEN_URL, scopes: Sequence[str] = SCOPES
+) -> Request:
     """Build the request for an access token from the JSON of a Google credential.
 
     Raises ValueError for a credential that is neither `service_account` nor `authorized_user`.
@@ -34,7 +42,7 @@ def token_request(credentials: str, now: datetime, token_url: str = TOKEN_URL) -
     if kind == "service_account":
         form = {
             "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
-            "assertion": _assertion(info, now),
+            "assertion": _assertion(info, now, scopes),
         }
     elif kind == "authorized_user":
         form = {
@@ -49,14 +57,16 @@ def token_request(credentials: str, now: datetime, token_url: str = TOKEN_URL) -
     return Request("POST", token_url, headers, urlencode(form).encode())
 
 
-def access_token(path: str, client: httpx.Client, now: datetime) -> str:
+def access_token(
+    path: str, client: httpx.Client, now: datetime, scopes: Sequence[str] = SCOPES
+) -> str:
     """Return an access token for the credential file at `path`, good for an hour.
 
     `now` is the true time, not business time: Google refuses assertions of another hour.
     Raises OSError for a missing file, ValueError for a refused credential.
     """
     credentials = Path(path).read_text(encoding="utf-8")
-    return parse_token(send(client, token_request(credentials, now)))
+    return parse_token(send(client, token_request(credentials, now, scopes=scopes)))
 
 
 def parse_token(answer: Answer) -> str:
@@ -68,10 +78,10 @@ def parse_token(answer: Answer) -> str:
     raise ValueError(f"Google gave no access token ({status}); check GOOGLE_CREDENTIALS")
 
 
-def _assertion(info: dict[str, Any], now: datetime) -> str:
+def _assertion(info: dict[str, Any], now: datetime, scopes: Sequence[str]) -> str:
     issued = int(now.timestamp())
     claims = {
-        "iss": info["client_email"], "aud": TOKEN_URL, "scope": " ".join(SCOPES), "iat": issued,
+        "iss": info["client_email"], "aud": TOKEN_URL, "scope": " ".join(scopes), "iat": issued,
         "exp": issued + LIFETIME_SECONDS,
     }  # fmt: skip
     signer = crypt.RSASigner.from_service_account_info(info)

@@ -23,9 +23,10 @@ from activations.providers.seam import (
 )
 
 __all__ = [
-    "EVENT_RANK", "GONE_CODES", "NAMES", "OPT_OUT_CODES", "VENDORS", "Batch", "InboundEvent",
-    "Item", "ItemResult", "Limits", "MessageProvider", "MissingCredentialError", "Outcome",
-    "RateState", "Vendor", "carriers", "hosts", "listener", "provider", "version_of",
+    "DEFAULT_BY_CHANNEL", "EVENT_RANK", "GONE_CODES", "NAMES", "OPT_OUT_CODES", "VENDORS",
+    "Batch", "InboundEvent", "Item", "ItemResult", "Limits", "MessageProvider",
+    "MissingCredentialError", "Outcome", "RateState", "Vendor", "carriers", "hosts", "listener",
+    "provider", "version_of",
 ]  # fmt: skip
 
 # Adding a vendor is its file and its line here.

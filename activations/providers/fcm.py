@@ -32,7 +32,8 @@ from activations.providers.seam import (
 )
 from activations.versions import ApiVersion
 
-HOSTS = frozenset({"fcm.googleapis.com"})
+# The second gives the access tokens (`platforms.google_token`).
+HOSTS = frozenset({"fcm.googleapis.com", "oauth2.googleapis.com"})
 BASE_URL = "https://fcm.googleapis.com"
 VERSION = ApiVersion("Firebase Cloud Messaging API", "v1", None, date(2026, 11, 20))
 MAX_PAYLOAD_BYTES = 4096  # of notification and data together

@@ -47,10 +47,10 @@ PATH = "/emails/batch"
 # The API has no version in its paths; the description that requests are checked against has one.
 VERSION = ApiVersion("Resend API", "2026-08-21", None, date(2026, 11, 20))
 
-# Keys are kept for 24 hours; an hour is left for clocks and slow answers.
+# Keys are kept for 24 hours.
 LIMITS = Limits(
     max_items=100, max_bytes=20_000_000, requests_per_second=5.0, concurrency=2, partial="rows",
-    has_key=True, dedup=timedelta(hours=23),
+    has_key=True, dedup=timedelta(hours=24),
 )  # fmt: skip
 
 QUOTAS = frozenset({"daily_quota_exceeded", "monthly_quota_exceeded"})

@@ -7,7 +7,8 @@ Out: POST to the configured URL, `{"version": 1, "channel": …, "messages": [..
 with `Idempotency-Key` and `LoopDrive-Signature: v1=<hex>`, an HMAC-SHA256 under the shared secret
 over the key, a dot and the body. The receiver remembers keys for 24 hours and answers 200, 201 or
 202; a body `{"results": [{"message_key", "status", "id", "code"}]}` may tell messages apart, by
-status accepted, duplicate, permanent, blocked or retry. 401 and 403 stop the sending, 429 and
+status accepted, duplicate, permanent, blocked or retry; code `opted_out` revokes consent, `gone`
+suppresses the address. 401 and 403 stop the sending, 429 and
 Retry-After slow it down, other 4xx refuse for good, and 5xx leave it open: the same request comes
 again under the same key. Back: `{"events": [{"event_id", "type", "message_key", "occurred_at"}]}`,
 signed the same way over `LoopDrive-Timestamp`, a dot and the body. docs/sending.md is the
@@ -50,7 +51,7 @@ from activations.versions import ApiVersion
 VERSION = ApiVersion("LoopDrive webhook", "1", None, date(2026, 11, 20))
 LIMITS = Limits(
     max_items=100, max_bytes=5_000_000, requests_per_second=20.0, concurrency=4, partial="rows",
-    has_key=True, dedup=timedelta(hours=23),
+    has_key=True, dedup=timedelta(hours=24),
 )  # fmt: skip
 TOLERANCE = timedelta(minutes=5)
 SIGNATURE_HEADER = "loopdrive-signature"
@@ -223,4 +224,5 @@ def _build(
 VENDOR = Vendor(
     name="webhook", channels=CHANNELS, base_url="", hosts=frozenset(), version=VERSION,
     credentials=("loopdrive_webhook_secret",), accounts=("channel",), build=_build,
+    opt_out_codes=frozenset({"opted_out"}), gone_codes=frozenset({"gone"}),
 )  # fmt: skip

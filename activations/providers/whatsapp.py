@@ -68,6 +68,8 @@ WAITS: Mapping[int, timedelta] = {
     131057: timedelta(minutes=15),
 }  # fmt: skip
 
+PAIR_LIMIT = 131056
+
 EVENT_TYPES: Mapping[str, EventType] = {
     "sent": "sent", "delivered": "delivered", "read": "open", "failed": "failed",
 }  # fmt: skip
@@ -187,11 +189,15 @@ class WhatsApp:
         return []
 
     def rate(self, response: Response, now: datetime) -> RateState:
-        """Read Retry-After, and of the codes how long the number has to rest."""
+        """Read Retry-After, and of the codes how long the number has to rest.
+
+        The pair limit holds for one person alone: the number may go on at once.
+        """
         body = response.json()
         code = _code(body) if isinstance(body, dict) else None
-        # A pair limit (131056) holds for one person; the others hold for the number.
-        wait = WAITS.get(code) if code is not None and code != 131056 else None
+        if code == PAIR_LIMIT:
+            return RateState(None, now)
+        wait = WAITS.get(code) if code is not None else None
         return RateState(None, retry_after(response, now) or (now + wait if wait else None))
 
     def verify(

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +23,16 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 @app.command()
 def doctor(config: Config = None) -> None:
-    """Versions, connection, extensions, roles, migrations, credentials, mode, the machine."""
-    findings = diagnosis.examine(settings_of(config))
+    """Versions (the vendors' too), connection, roles, migrations, credentials, the machine."""
+    from dagster_project import providers
+
+    settings = settings_of(config)
+    ending = providers.versions_that_end(settings, datetime.now(UTC).date())
+    told = "; ".join(ending) or "of the vendors' APIs in use none ends within 90 days"
+    findings = [
+        *diagnosis.examine(settings),
+        diagnosis.Finding("api versions", told, is_warning=bool(ending)),
+    ]
     report.findings(console, findings)
     if any(finding.is_broken for finding in findings):
         raise typer.Exit(1)

@@ -80,7 +80,8 @@ def _shown(settings: Settings) -> str:
 def findings(console: Console, found: Sequence[Finding]) -> None:
     """The diagnosis, line by line."""
     for finding in found:
-        mark = "[red]broken[/red]" if finding.is_broken else "[green]ok[/green]    "
+        mark = "[yellow]look[/yellow]  " if finding.is_warning else "[green]ok[/green]    "
+        mark = "[red]broken[/red]" if finding.is_broken else mark
         console.print(f"{mark}  [bold]{finding.topic:<14}[/bold] ", end="")
         console.print(finding.text, markup=False, highlight=False, soft_wrap=True)
 

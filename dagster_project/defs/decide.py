@@ -6,7 +6,7 @@ Keep out: guardrails and receipts (`activations`), the policy (`ml`).
 import dagster as dg
 
 from activations import decisions, programs
-from dagster_project import choosing, copywriting, learning
+from dagster_project import choosing, copywriting, learning, providers
 from dagster_project.resources import Workspace
 from warehouse import front, load_settings
 
@@ -44,6 +44,7 @@ def _decide(name: str, before: list[dg.AssetKey]) -> dg.AssetsDefinition:
             link_key=front.link_keys(workspace.settings)[0],
             model_versions=chosen.model_versions,
             send_hours=chosen.send_hours,
+            carriers=providers.carriers(workspace.settings),
         )
         return dg.MaterializeResult(metadata=learning.figures(recorded))
 

@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from activations import dispatch
-from activations import providers as messaging
+from activations import dispatch, versions
 from activations.pace import Pace
 from dagster_project import learning, providers
 from dagster_project.defs import decide
 from dagster_project.resources import Workspace
+from warehouse import load_settings
 
 
 class Dispatch(dg.Config):
@@ -41,7 +41,11 @@ def _send(name: str, before: list[dg.AssetKey]) -> dg.AssetsDefinition:
                 total = dispatch.send_until(
                     house, begin, end, provider, line.sender, line.set_clock
                 )
-        return dg.MaterializeResult(metadata=learning.figures(total))
+        ending = versions.outdated([provider.version], end.date())
+        shown = {"api_version": f"{provider.version.api} {provider.version.version}"}
+        if ending:
+            shown["api_version_warning"] = "; ".join(ending)
+        return dg.MaterializeResult(metadata=learning.figures(total) | shown)
 
     return send
 
@@ -59,7 +63,7 @@ def _span(workspace: Workspace, until: str) -> tuple[datetime, datetime]:
 
 def _all() -> list[dg.AssetsDefinition]:
     made: list[dg.AssetsDefinition] = []
-    for name in messaging.NAMES:
+    for name in providers.message_providers(load_settings()):
         before = [made[-1].key] if made else [asset.key for asset in decide.decides]
         made.append(_send(name, before))
     return made

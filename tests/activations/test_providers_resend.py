@@ -127,7 +127,7 @@ def test_a_spent_quota_is_looked_at_again_when_the_day_begins():
 
 def test_the_published_example_of_svix_is_verified():
     """The example of Svix's page on verifying by hand."""
-    secret = "whsec_plJ3nmyCDGBKInavdOK15jsl"
+    secret = "whsec_plJ3nmyCDGBKInavdOK15jsl"  # noqa: S105 - published
     headers = {
         "svix-id": "msg_loFOjxBNrRLzqYUf", "svix-timestamp": "1731705121",
         "svix-signature": "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0= v1a,x v2,y",
