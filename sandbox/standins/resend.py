@@ -48,7 +48,9 @@ def handle(desk: Desk, call: Call) -> Reply:
         return _error(404, "not_found", "The requested endpoint does not exist")
     if call.method != "POST":
         return _error(405, "method_not_allowed", "This endpoint does not support the method")
-    if call.headers.get("authorization") != f"Bearer {API_KEY}":
+    if "authorization" not in call.headers:
+        return _error(401, "missing_api_key", "Missing API key in the authorization header")
+    if call.headers["authorization"] != f"Bearer {API_KEY}":
         return unauthorized(desk)
     if call.headers.get("content-type", "").split(";")[0] != "application/json":
         return _error(422, "missing_required_field", "The request body must be JSON")

@@ -365,12 +365,6 @@ def test_an_event_read_twice_has_one_id_and_tells_its_message(case):
     assert event.occurred_at in (NOW, None)
 
 
-def test_who_calls_nobody_is_never_believed():
-    fcm = providers.listener("fcm")
-    assert not fcm.verify(HOOK_URL, {"Authorization": "Bearer x"}, b"{}", ["x"], NOW)
-    assert fcm.events(HOOK_URL, {}, b"{}") == []
-
-
 def test_a_missing_credential_or_account_is_named():
     with pytest.raises(MissingCredentialError, match="SENDGRID_API_KEY"):
         providers.provider("sendgrid", {})

@@ -96,3 +96,8 @@ def test_a_spent_quota_waits_as_told_and_a_minute_otherwise():
     for headers, seconds in (({"retry-after": "9"}, 9), ({}, 60)):
         state = FCM.rate(Response(429, headers), NOW)
         assert state.resume_at == NOW + timedelta(seconds=seconds)
+
+
+def test_a_vendor_that_calls_nobody_is_never_believed():
+    assert not FCM.verify("", {"Authorization": "Bearer x"}, b"{}", ["x"], NOW)
+    assert FCM.events("", {}, b"{}") == []

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from sandbox import standins
-from sandbox.standins import chat, datamanager, google_ads, meta, twilio
+from sandbox.standins import chat, datamanager, fcm, google_ads, meta, twilio
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 EVENT_AT = int((NOW - timedelta(hours=1)).timestamp())
@@ -109,10 +109,12 @@ def test_every_stand_in_refuses_wrong_credentials(servers, client, name):
         "sendgrid": "/v3/mail/send", "twilio": twilio.PATH, "meta": f"/{meta.VERSION}/1",
         "google-ads": f"{google_ads.PREFIX}campaignBudgets:mutate",
         "datamanager": "/v1/events:ingest", "openai": "/chat/completions",
+        "resend": "/emails/batch", "whatsapp": "/v26.0/1/messages", "fcm": fcm.PATH, "webhook": "",
     }  # fmt: skip
     for headers in ({}, {"Authorization": "Bearer wrong"}):
         answer = client.post(servers.urls[name] + paths[name], headers=headers)
-        assert answer.status_code == 401
+        # Resend tells a missing key (401) from a wrong one (403).
+        assert answer.status_code == (403 if name == "resend" and headers else 401)
 
 
 def send_sms(client, servers, **changes):
