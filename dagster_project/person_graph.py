@@ -232,7 +232,7 @@ def _write(warehouse: Warehouse, changes: _Changes, state: _State, as_of: dateti
         _put(warehouse, VERDICTS, verdicts, PAIR, connection)
         warehouse.remove(VERDICTS, _table(changes.dropped_verdicts), connection)
         warehouse.append(MOVES, _table(moves.assign(resolution=number, moved_at=as_of)), connection)
-        warehouse.insert_missing(LEDGER, _table(assigned.ledger), IDENTIFIER, connection)
+        _put(warehouse, LEDGER, assigned.ledger, IDENTIFIER, connection)
         warehouse.insert_missing(MERGES, _table(assigned.merges), ["merge_id"], connection)
         warehouse.update(MERGES, _table(assigned.undone), ["merge_id"], connection)
         held = {**vars(state), "resolution": number, "is_only": True}
@@ -242,7 +242,7 @@ def _write(warehouse: Warehouse, changes: _Changes, state: _State, as_of: dateti
 def _put(
     warehouse: Warehouse, table: str, rows: pd.DataFrame, keys: list[str], connection: Any
 ) -> None:
-    """Rows by key; all at once where the table is empty."""
+    """Rows by key; all at once where the table is empty. The ledger's are new, never others."""
     if warehouse.row_count(table, connection) == 0:
         warehouse.fill(table, _table(rows), connection)
     else:

@@ -192,9 +192,10 @@ def _edges(
     width = len(nodes.key) + 1
     wanted, banned = (part.min(axis=1) * width + part.max(axis=1) for part in (include, apart))
     code = low * width + high
-    unseen = include[~np.isin(wanted, code)]
+    unseen = include[~np.isin(wanted, code[_among(code, wanted)])]
     rows = len(code) + len(unseen)
     code = np.append(code, unseen.min(axis=1) * width + unseen.max(axis=1))
+    is_banned = _among(code, banned)
     reason, reasons = _given_reasons(edges, rows)
     graph = Edges(
         left=np.append(left, unseen[:, 0]),
@@ -203,14 +204,19 @@ def _edges(
         first_seen=_padded(instants(edges, "first_seen_at"), rows, NEVER),
         reason=reason,
         reasons=reasons,
-        is_included=np.isin(code, wanted) & ~np.isin(code, banned),
+        is_included=_among(code, wanted) & ~is_banned,
         pairs=_pairs(edges, unseen, nodes),
     )
     if len(banned):
-        graph.reason[np.isin(code, banned)] = graph.reason_code("excluded_by_rule")
+        graph.reason[is_banned] = graph.reason_code("excluded_by_rule")
     if len(wanted):
         graph.reason[graph.is_included] = graph.reason_code("included_by_rule")
     return graph
+
+
+def _among(codes: Ints, few: Ints) -> Bools:
+    """Which of many codes are among a few: by their hash, where numpy would sort the many."""
+    return pd.Series(codes).isin(few).to_numpy()
 
 
 def _padded(column: Ints, rows: int, value: int) -> Ints:
