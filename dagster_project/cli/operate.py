@@ -61,6 +61,8 @@ def dev(
         "DAGSTER_HOME": str(storage.home(settings)),
         "LOOPDRIVE_CONFIG": str(settings.config_path),
         "LOOPDRIVE_HOME": str(settings.home),
+        # Dagster warns on its command's first line that another one will follow it.
+        "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore::FutureWarning"),
     }
     console.print(f"the Dagster UI opens at http://127.0.0.1:{port}; Ctrl-C ends it")
     command = [
