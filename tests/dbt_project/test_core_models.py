@@ -21,7 +21,10 @@ GAP = timedelta(minutes=30)
 UNIT_TESTS = (
     "a_pause_or_another_campaign_opens_a_session",
     "consent_for_one_address_never_covers_another",
+    "consent_for_one_channel_of_a_phone_never_covers_another",
     "invoices_and_reports_become_one_order",
+    "no_address_of_a_channel_that_no_source_speaks_of",
+    "phones_and_devices_are_addresses_where_sources_speak_of_it",
 )
 
 

@@ -22,16 +22,36 @@ workspace as (
     select * from {{ ref('stg_raw__workspace') }}
 ),
 
+statements as (
+    select * from {{ ref('stg_raw__crm_consents') }}
+),
+
+-- A phone is an address of WhatsApp, and a device (an app's installation id or push token) one of
+-- pushes, where the sources speak of that channel at all.
+channels as (
+    select
+        pairs.identifier_type,
+        pairs.channel
+    from (
+        values
+        ('email', 'email'), ('phone', 'sms'), ('phone', 'whatsapp'), ('device_id', 'push')
+    ) as pairs (identifier_type, channel)
+    where
+        pairs.channel in ('email', 'sms')
+        or pairs.channel in (select statements.channel from statements)
+),
+
 addresses as (
     select
-        person_id,
-        identifier_type,
-        identifier_value,
-        case identifier_type when 'email' then 'email' else 'sms' end as channel,
-        first_seen_at,
-        last_seen_at
+        identifiers.person_id,
+        identifiers.identifier_type,
+        identifiers.identifier_value,
+        channels.channel,
+        identifiers.first_seen_at,
+        identifiers.last_seen_at
     from identifiers
-    where identifier_type in ('email', 'phone') and not is_shared
+    inner join channels on identifiers.identifier_type = channels.identifier_type
+    where not identifiers.is_shared
 ),
 
 -- An account or a card vouches for an address; what was only typed into a form may be a slip.

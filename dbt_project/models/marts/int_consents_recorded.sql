@@ -36,7 +36,10 @@ of_addresses as (
         regulation,
         recorded_at
     from statements
-    where (identifier_type, channel) in (('email', 'email'), ('phone', 'sms'))
+    where
+        (identifier_type, channel) in (
+            ('email', 'email'), ('phone', 'sms'), ('phone', 'whatsapp'), ('device_id', 'push')
+        )
 ),
 
 -- A consent filed under a card is about the address the card bore then, and no other.
@@ -63,7 +66,9 @@ of_cards as (
                 contacts.batch_id desc
             limit 1
         ) as cards
-    where statements.identifier_type = 'crm_contact_id' and statements.channel in ('email', 'sms')
+    where
+        statements.identifier_type = 'crm_contact_id'
+        and statements.channel in ('email', 'sms', 'whatsapp')
 ),
 
 -- Filed under a person otherwise: a refusal holds for every address, a consent for the only one
@@ -92,7 +97,9 @@ of_persons as (
             and statements.channel = contact_points.channel
     where
         (statements.identifier_type, statements.channel)
-        not in (('email', 'email'), ('phone', 'sms'))
+        not in (
+            ('email', 'email'), ('phone', 'sms'), ('phone', 'whatsapp'), ('device_id', 'push')
+        )
         and (statements.identifier_type <> 'crm_contact_id' or statements.status <> 'granted')
 ),
 
