@@ -1,8 +1,9 @@
-"""Thompson decisions with propensities, against bare draws from the same posteriors.
+"""Thompson decisions with propensities, beside bare draws and MABWiser on the same posteriors.
 
 Belongs here: the measurement and its people. Keep out: anything the policy needs.
 """
 
+import importlib.util
 import time
 from typing import Any
 
@@ -17,10 +18,8 @@ PERSONAS = 12
 SEED = 7
 BARE_ROWS = 100_000
 BARE_ROUNDS = 9
-MABWISER_TIMES_BARE = 1_650_000 / 67_000
-"""How much longer than a bare draw MABWiser's `predict` takes (Beta-Bernoulli Thompson sampling
-over 10 arms, one decision a call, no propensities): both were measured in one run on two cores like
-these, 67,000 and 1.65 million decisions a second. It is not installed with the project."""
+PEER = "mabwiser"
+PEER_DECISIONS = 20_000
 
 
 def run(people: int = PEOPLE) -> dict[str, Any]:
@@ -28,7 +27,9 @@ def run(people: int = PEOPLE) -> dict[str, Any]:
 
     Posteriors are those of `PERSONAS` personas; every person has eligible arms, a key and a draw
     of its own. Returns decisions per second with all propensities, bare `beta` draws per second
-    with the greatest taken, the error of the propensities, and peak memory in MiB.
+    with the greatest taken, the error of the propensities, and peak memory in MiB; and, where the
+    peer is installed (dependency group `bench`), its `predict` at the posterior of one persona:
+    one decision a call, no propensities.
     """
     rng = np.random.default_rng(SEED)
     persona = rng.integers(0, PERSONAS, people)
@@ -45,16 +46,21 @@ def run(people: int = PEOPLE) -> dict[str, Any]:
         )
         seconds = time.perf_counter() - started
     bare = _bare(rng, alpha[persona[:BARE_ROWS]], beta[persona[:BARE_ROWS]])
-    return {
+    found = {
         "people": people,
         "arms": ARMS,
         "seconds": round(seconds, 2),
         "decisions_per_second": round(people / seconds),
         "bare_draws_per_second": round(bare),
-        "against_mabwiser": round(people / seconds / bare * MABWISER_TIMES_BARE, 1),
         "propensity_error": float(f"{choice.error:.1e}"),
         "peak_mebibytes": round(peak[0]),
+        "peer": PEER if importlib.util.find_spec(PEER) else f"{PEER} is not installed",
     }
+    if importlib.util.find_spec(PEER):
+        theirs = _peer(alpha[0], beta[0])
+        found["peer_decisions_per_second"] = round(theirs)
+        found["ratio"] = round(people / seconds / theirs, 1)
+    return found
 
 
 def _bare(rng: np.random.Generator, alpha: np.ndarray, beta: np.ndarray) -> float:
@@ -65,3 +71,18 @@ def _bare(rng: np.random.Generator, alpha: np.ndarray, beta: np.ndarray) -> floa
         rng.beta(alpha, beta).argmax(axis=1)
         taken.append(time.perf_counter() - started)
     return len(alpha) / float(np.median(taken))
+
+
+def _peer(alpha: np.ndarray, beta: np.ndarray) -> float:
+    """Decisions per second of MABWiser after as many successes and failures as the posterior."""
+    from mabwiser.mab import MAB, LearningPolicy
+
+    counts = np.column_stack([alpha, beta]).astype(int).ravel()
+    rewards = np.repeat(np.tile([1, 0], len(alpha)), counts)
+    arms = np.repeat(np.repeat(np.arange(len(alpha)), 2), counts)
+    bandit = MAB(list(range(len(alpha))), LearningPolicy.ThompsonSampling(), seed=SEED)
+    bandit.fit(arms, rewards)
+    started = time.perf_counter()
+    for _ in range(PEER_DECISIONS):
+        bandit.predict()
+    return PEER_DECISIONS / (time.perf_counter() - started)
