@@ -72,6 +72,11 @@ COVERED = {
         " absorbed_person_id, merged_at, undone_at, undone_by)::text as content"
         " from identity.merges where merge_id = %(part)s"
     ),
+    # What never changes of it: the moment of turning on again is an entry of its own.
+    "switch": (
+        "select switch_id as key, jsonb_build_array(switch_id, kind, name, off_at, off_by,"
+        " reason)::text as content from delivery.kill_switches where switch_id = %(part)s"
+    ),
     "conversions": (
         "select conversion_id as key,"
         " jsonb_build_array(conversion_id, platform, event_id)::text as content"

@@ -13,14 +13,26 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from activations import assignments, consent, guardrails, persons, quiet_hours, wallet
+from activations import (
+    assignments,
+    consent,
+    frequency,
+    guardrails,
+    persons,
+    programs,
+    quiet_hours,
+    switches,
+    wallet,
+)
 from activations.assignments import Assignment
+from activations.frequency import Touch
 from activations.guardrails import Flags, Situation, Verdicts
 from activations.programs import Program, names_before
 from activations.variants import Library, library
 from warehouse import Warehouse
 
 Row = dict[str, Any]
+NOTHING: tuple[Touch, ...] = ()
 # Everything about the audience but its contact points: what was decided about it, how it feels
 # about us, what it is worth. An occasion that led to a message before `as_of` is closed.
 AUDIENCE = """
@@ -54,15 +66,17 @@ AUDIENCE = """
     where not coalesce(past.is_closed, false)
     order by audience.opportunity_id, audience.step, audience.person_id
 """
-# Messages of the last seven days and those on their way, as they stood at `as_of`: plans of this
-# very day count only where the program decided before ours, so a second run sees the same.
+# What was said within the longest window of a limit and what is on its way, as it stood at
+# `as_of`: plans of this very day count only where the program decided before ours, so a second
+# run sees the same. A moment is null for what is on its way.
 TOUCHES = """
     select
         coalesce(merged.survivor, messages.person_id) as person_id,
-        count(*) filter (where messages.sent_at <= %(as_of)s) as sent_count,
-        count(*) filter (where messages.sent_at is null or messages.sent_at > %(as_of)s)
-            as planned_count,
-        max(messages.sent_at) filter (where messages.sent_at <= %(as_of)s) as last_sent_at
+        array_agg(messages.program order by messages.message_key) as programs,
+        array_agg(
+            case when messages.sent_at <= %(as_of)s then messages.sent_at end
+            order by messages.message_key
+        ) as moments
     from delivery.messages as messages
     inner join delivery.decisions as decisions using (decision_id)
     left join unnest(%(absorbed)s::text[], %(survivors)s::text[]) as merged (absorbed, survivor)
@@ -70,7 +84,7 @@ TOUCHES = """
     where
         coalesce(merged.survivor, messages.person_id) = any(%(persons)s)
         and (
-            (messages.sent_at > %(week_ago)s and messages.sent_at <= %(as_of)s)
+            (messages.sent_at > %(since)s and messages.sent_at <= %(as_of)s)
             or (
                 messages.send_at > %(as_of)s
                 and (
@@ -121,11 +135,13 @@ class Candidates:
 
 @dataclass(frozen=True)
 class _Facts:
+    program: Program
     rows: list[Row]
     addresses: Mapping[tuple[str, str], Row]
-    touches: Mapping[str, Row]
+    touches: Mapping[str, list[Touch]]
     assigned: Mapping[str, Assignment]
     home: persons.Workspace
+    off: switches.Off
     library: Library
     spendable_minor: int
 
@@ -133,10 +149,13 @@ class _Facts:
 def candidates(warehouse: Warehouse, program: Program, as_of: datetime) -> Candidates:
     """Everybody in `activation.act_<program>` not yet addressed for their occasion, judged.
 
+    The program comes back under the house rules of the workspace.
+
     Run the programs in order of priority (`programs.load_all`): a message planned by an earlier
     one counts against the caps of a later one. Reads only.
     """
     facts = _read(warehouse, program, as_of)
+    program = facts.program
     home = facts.home.time_zone
     zones = [quiet_hours.zone_of(row["time_zone"], row["country"], home) for row in facts.rows]
     plan = _plan(facts, program, as_of, zones)
@@ -146,7 +165,7 @@ def candidates(warehouse: Warehouse, program: Program, as_of: datetime) -> Candi
             plan.starts, zones, plan.deadlines, plan.avoid, strict=True
         )
     ]
-    verdicts = guardrails.judge(program, _situation(facts, program, plan, earliest))
+    verdicts = guardrails.judge(program, _situation(facts, plan, as_of, zones, earliest))
     everything = Candidates(
         program, as_of, _frame(facts, zones, earliest), verdicts.eligible, verdicts, plan
     )
@@ -159,6 +178,7 @@ def candidates(warehouse: Warehouse, program: Program, as_of: datetime) -> Candi
 def _read(warehouse: Warehouse, program: Program, as_of: datetime) -> _Facts:
     with warehouse.transaction() as connection:
         home = persons.workspace(connection)
+        program = programs.under(program, programs.house(home.guardrails, "guardrails"))
         rows = connection.execute(
             AUDIENCE.format(audience=f"activation.{program.audience}"),
             {"as_of": as_of, "program": program.program},
@@ -170,7 +190,7 @@ def _read(warehouse: Warehouse, program: Program, as_of: datetime) -> _Facts:
             TOUCHES,
             {
                 "as_of": as_of,
-                "week_ago": as_of - timedelta(days=7),
+                "since": as_of - frequency.look_back(program.guardrails),
                 "persons": people,
                 "absorbed": list(merged),
                 "survivors": list(merged.values()),
@@ -179,14 +199,16 @@ def _read(warehouse: Warehouse, program: Program, as_of: datetime) -> _Facts:
         ).fetchall()
         monthly = wallet.minor_units(program.budget.monthly_amount, home.currency)
         return _Facts(
+            program=program,
             rows=rows,
             addresses={
                 (row["person_id"], row["channel"]): row
                 for row in consent.best_addresses(connection, people, as_of)
             },
-            touches={row["person_id"]: row for row in touches},
+            touches={row["person_id"]: _touches(row, as_of) for row in touches},
             assigned=assignments.assign(program, people, held, merged, as_of),
             home=home,
+            off=switches.off(connection),
             library=library(connection, program.program),
             spendable_minor=wallet.spendable(connection, program.program, monthly, as_of),
         )
@@ -194,15 +216,19 @@ def _read(warehouse: Warehouse, program: Program, as_of: datetime) -> _Facts:
 
 def _plan(facts: _Facts, program: Program, as_of: datetime, zones: list[str]) -> Plan:
     latest = as_of + timedelta(hours=program.guardrails.expires_hours)
-    rows = facts.rows
-    last = [facts.touches.get(row["person_id"], {}).get("last_sent_at") for row in rows]
+    rows, rules = facts.rows, program.guardrails
+    heard = [facts.touches.get(row["person_id"], NOTHING) for row in rows]
+    rested = [frequency.rested_at(rules, touches) or as_of for touches in heard]
     return Plan(
         contexts=[_context(row["context"]) for row in rows],
-        starts=[max(as_of, row["available_from"] or as_of) for row in rows],
+        starts=[
+            max(as_of, row["available_from"] or as_of, rest)
+            for row, rest in zip(rows, rested, strict=True)
+        ],
         deadlines=[min(latest, row["expires_at"] or latest) for row in rows],
         avoid=[
-            quiet_hours.local_date(sent, zone) if sent else None
-            for sent, zone in zip(last, zones, strict=True)
+            frequency.full_day(rules, touches, zone) if touches else None
+            for touches, zone in zip(heard, zones, strict=True)
         ],
         address_hashes={
             channel: [
@@ -216,10 +242,23 @@ def _plan(facts: _Facts, program: Program, as_of: datetime, zones: list[str]) ->
     )
 
 
+def _heard_counts(
+    facts: _Facts, as_of: datetime, zones: Sequence[str], earliest: Sequence[datetime]
+) -> dict[str, guardrails.Counts]:
+    rules, name = facts.program.guardrails, facts.program.program
+    out = {limit: np.zeros(len(facts.rows), dtype=np.int64) for limit in frequency.limits(rules)}
+    for index, row in enumerate(facts.rows):
+        if touches := facts.touches.get(row["person_id"]):
+            counted = frequency.counts(rules, name, touches, zones[index], as_of, earliest[index])
+            for limit, count in counted.items():
+                out[limit][index] = count
+    return out
+
+
 def _situation(
-    facts: _Facts, program: Program, plan: Plan, earliest: Sequence[datetime]
+    facts: _Facts, plan: Plan, as_of: datetime, zones: Sequence[str], earliest: Sequence[datetime]
 ) -> Situation:
-    rows, n = facts.rows, len(facts.rows)
+    program, rows, n = facts.program, facts.rows, len(facts.rows)
 
     def flags(channel: str, column: str | None) -> Flags:
         found = (facts.addresses.get((row["person_id"], channel)) for row in rows)
@@ -227,13 +266,9 @@ def _situation(
             (bool(point and (column is None or point[column])) for point in found), bool, n
         )
 
-    def touched(column: str) -> guardrails.Counts:
-        found = (facts.touches.get(row["person_id"], {}).get(column, 0) for row in rows)
-        return np.fromiter(found, np.int64, n)
-
     prices: dict[str, int] = {arm.channel: arm.cost_minor for arm in program.arms}
-    planned = touched("planned_count")
     return Situation(
+        switched_off={name: facts.off.stops(program.program, name) for name in program.channels},
         reachable={name: flags(name, None) for name in program.channels},
         consented={name: flags(name, "is_granted") for name in program.channels},
         suppressed={name: flags(name, "is_suppressed") for name in program.channels},
@@ -241,8 +276,7 @@ def _situation(
             name: guardrails.affordable(facts.spendable_minor, prices[name], n)
             for name in program.channels
         },
-        sent_7d_count=touched("sent_count") + planned,
-        local_day_count=planned,
+        heard_count=_heard_counts(facts, as_of, zones, earliest),
         engagement=_floats(rows, "engagement"),
         is_in_time=np.fromiter(
             (moment < end for moment, end in zip(earliest, plan.deadlines, strict=True)), bool, n
@@ -308,6 +342,13 @@ def _only(held: Candidates, keep: Flags) -> Candidates:
             some(plan.assignments),
         ),
     )
+
+
+def _touches(row: Row, as_of: datetime) -> list[Touch]:
+    return [
+        Touch(program, at or as_of, is_planned=at is None)
+        for program, at in zip(row["programs"], row["moments"], strict=True)
+    ]
 
 
 def _context(value: Any) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from activations import frequency
 from activations.programs import Program
 
 Flags = npt.NDArray[np.bool_]
@@ -21,12 +22,12 @@ Counts = npt.NDArray[np.int64]
 class Situation:
     """What is known of n persons at the moment of judging. Arrays have length n."""
 
+    switched_off: Mapping[str, bool]  # by channel: a kill switch stops the program there
     reachable: Mapping[str, Flags]  # by channel: an address exists
     consented: Mapping[str, Flags]  # by channel: the latest word for that address is granted
     suppressed: Mapping[str, Flags]  # by channel
     affordable: Mapping[str, Flags]  # by channel: the wallet holds the price
-    sent_7d_count: Counts  # marketing messages of the last 7 x 24 hours, planned ones included
-    local_day_count: Counts  # marketing messages planned and not yet sent
+    heard_count: Mapping[str, Counts]  # by limit in force: touches within its window
     engagement: Floats  # 0..1, NaN where unknown
     is_in_time: Flags  # an allowed hour comes before the opportunity expires
     is_high_value_at_risk: Flags
@@ -72,6 +73,11 @@ def silence_reasons(blocked: npt.NDArray[np.uint16]) -> list[str | None]:
     return [names.get(int(bit)) for bit in furthest]
 
 
+def switched_off(program: Program, situation: Situation) -> Flags:
+    """A kill switch stops the program, the arm's channel, or everything."""
+    return np.array([[situation.switched_off[arm.channel] for arm in program.arms]])
+
+
 def unreachable(program: Program, situation: Situation) -> Flags:
     """No address on the arm's channel."""
     return ~_by_arm(program, situation.reachable)
@@ -88,11 +94,13 @@ def suppressed(program: Program, situation: Situation) -> Flags:
 
 
 def frequency_cap(program: Program, situation: Situation) -> Flags:
-    """Too many messages in seven days, or one already on its way: across channels."""
-    rules = program.guardrails
-    too_many = situation.sent_7d_count >= rules.messages_per_7_days
-    too_close = situation.local_day_count >= rules.messages_per_local_day
-    return (too_many | too_close)[:, None]
+    """Too many messages of all programs and channels in a window, those on their way included."""
+    return _capped(program, situation, "frequency_cap")
+
+
+def program_cap(program: Program, situation: Situation) -> Flags:
+    """Too many messages of this program in a window, over all channels."""
+    return _capped(program, situation, "program_cap")
 
 
 def engagement_floor(program: Program, situation: Situation) -> Flags:
@@ -141,6 +149,12 @@ def affordable(balance_minor: int, price_minor: int, n: int) -> Flags:
     return np.arange(n) < max(balance_minor, 0) // price_minor
 
 
+def _capped(program: Program, situation: Situation, cap: str) -> Flags:
+    names = frequency.CAPS[cap]
+    reached = frequency.is_reached(program.guardrails, situation.heard_count, names)
+    return np.broadcast_to(reached, situation.engagement.shape)[:, None]
+
+
 def _top(values: Floats, share: float) -> Flags:
     known = values[~np.isnan(values)]
     if known.size == 0:
@@ -156,10 +170,12 @@ Rule = Callable[[Program, Situation], Flags]
 GUARDRAILS: Mapping[str, Rule] = {
     rule.__name__: rule
     for rule in (
+        switched_off,
         unreachable,
         no_consent,
         suppressed,
         frequency_cap,
+        program_cap,
         engagement_floor,
         wallet_empty,
         no_approved_copy,

@@ -4,27 +4,32 @@ Belongs here: following identity.merges, the workspace's own row.
 Keep out: resolving identities (`ml/`, dbt), anything that names a person.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """What every rule may lean on when a person's own is missing."""
+    """What every rule may lean on when a person's own is missing.
+
+    `guardrails` is that section of the configuration, for `programs.house`.
+    """
 
     currency: str
     time_zone: str
     country: str
+    guardrails: Mapping[str, Any] = field(default_factory=dict)
 
 
 def workspace(connection: Any) -> Workspace:
     """The one row of raw.workspace. Raises LookupError before the first run has written it."""
     row = connection.execute(
-        "select currency, time_zone, country from raw.workspace limit 1"
+        "select currency, time_zone, country, guardrails from raw.workspace limit 1"
     ).fetchone()
     if row is None:
         raise LookupError("raw.workspace is empty: `loopdrive run` writes it before it decides")
-    return Workspace(row["currency"], row["time_zone"], row["country"])
+    return Workspace(row["currency"], row["time_zone"], row["country"], row["guardrails"])
 
 
 def survivors(connection: Any) -> dict[str, str]:

@@ -5,9 +5,10 @@ Keep out: what the rules mean (`guardrails.py`), words (`templates/`), who is ad
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -70,11 +71,29 @@ class Shares(_Part):
         return self
 
 
-class Guardrails(_Part):
-    """The house rules; a program states only what it does differently."""
+Limit = Annotated[int, Field(ge=0)] | None
 
-    messages_per_7_days: int = Field(default=3, ge=0)
-    messages_per_local_day: int = Field(default=1, ge=0)
+
+class Guardrails(_Part):
+    """The house rules; a program states only what it does differently.
+
+    Limits count marketing messages to one person over all channels: of every program, or of the
+    program alone (`program_…`). Null is no limit, 0 is silence. docs/guardrails.md tells each.
+    """
+
+    messages_per_7_days: Limit = 3
+    messages_per_30_days: Limit = None
+    messages_per_local_day: Limit = 1
+    messages_per_local_week: Limit = None
+    messages_per_local_month: Limit = None
+    program_messages_per_7_days: Limit = None
+    program_messages_per_30_days: Limit = None
+    program_messages_per_local_day: Limit = None
+    program_messages_per_local_week: Limit = None
+    program_messages_per_local_month: Limit = None
+    # One message a day leaves 11 hours of night between two; the last thing in the evening and
+    # the first in the morning are still too close.
+    minimum_gap_hours: float = Field(default=12, ge=0)
     engagement_floor: float | None = Field(default=0.3, ge=0, le=1)
     # What we believe of somebody whose engagement nobody has measured yet.
     engagement_prior: float = Field(default=0.5, ge=0, le=1)
@@ -147,6 +166,61 @@ class Program(_Part):
         return tuple(dict.fromkeys(arm.channel for arm in self.arms))
 
 
+@dataclass(frozen=True)
+class House:
+    """What a workspace says about guardrails: to all its programs, and to single ones."""
+
+    everywhere: Mapping[str, Any]
+    by_program: Mapping[str, Mapping[str, Any]]
+
+
+def house(content: Mapping[str, Any], file: str) -> House:
+    """The configuration's `guardrails` section: keys of Guardrails, and `programs` by name.
+
+    `file` names it in errors. Raises ProgramError, naming the nearest valid key.
+    """
+    everywhere = {key: value for key, value in content.items() if key != "programs"}
+    by_program = content.get("programs") or {}
+    if not isinstance(by_program, dict):
+        raise ProgramError(f"{file}: `programs`: expected the names of programs, each with keys")
+    known = sorted(path.stem for path in FOLDER.glob("*.yml"))
+    for name in by_program:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)
+            raise ProgramError(f"{file}: no program `{name}`; the nearest is `{near[0]}`")
+    for where, keys in ((None, everywhere), *by_program.items()):
+        try:
+            Guardrails.model_validate(keys or {})
+        except ValidationError as error:
+            place = f"{file}, program {where}" if where else file
+            extra = () if where else ("programs",)
+            raise ProgramError(f"{place}: {_sentence(error, Guardrails, extra)}") from error
+    return House(everywhere, {name: keys or {} for name, keys in by_program.items()})
+
+
+def house_file(path: Path) -> House:
+    """Other house rules from a YAML file: the section's keys, with or without its name."""
+    if not path.is_file():
+        raise ProgramError(f"{path}: no such file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ProgramError(f"{path.name}: not valid YAML: {error}") from error
+    if isinstance(content, dict) and list(content) == ["guardrails"]:
+        content = content["guardrails"] or {}
+    if not isinstance(content, dict):
+        raise ProgramError(f"{path.name}: expected keys, such as `messages_per_7_days: 4`")
+    return house(content, path.name)
+
+
+def under(program: Program, rules: House) -> Program:
+    """The program under the house's rules. What its own file says goes before what the house says
+    to everybody, and what the house says to it by name goes before both."""
+    own = program.guardrails.model_dump(exclude_unset=True)
+    merged = {**rules.everywhere, **own, **rules.by_program.get(program.program, {})}
+    return program.model_copy(update={"guardrails": Guardrails.model_validate(merged)})
+
+
 def load(name: str, folder: Path = FOLDER) -> Program:
     """One program by name. Raises ProgramError in one sentence."""
     path = folder / f"{name}.yml"
@@ -190,12 +264,14 @@ def parse(text: str, file: str) -> Program:
     return program
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(
+    error: ValidationError, root: type[BaseModel] = Program, extra: Sequence[str] = ()
+) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
         return f"`{where}`: {first['msg']}" if where else str(first["msg"])
-    known = sorted(_section(first["loc"]).model_fields)
+    known = sorted([*(_section(first["loc"]) if root is Program else root).model_fields, *extra])
     near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.0)
     return f"unknown key `{where}`; the nearest valid key is `{near[0]}`"
 

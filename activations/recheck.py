@@ -11,14 +11,15 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from activations import consent, persons, quiet_hours
-from activations.programs import Guardrails, ProgramError, load
+from activations import consent, frequency, persons, quiet_hours, switches
+from activations.frequency import Touch
+from activations.programs import Guardrails, House, Program, ProgramError, house, load, under
 
 # Whoever checks caps and marks what passed does it alone, so that two dispatchers of different
 # channels cannot both believe to be the first of the day.
 CAPS_LOCK = 0x10095D87
 # Two messages of one program for two persons who turned out to be one, planned this close.
-TWIN_DAYS = 7
+TWINS = timedelta(days=7)
 
 FACTS = f"""
     with latest as ({consent.LATEST}), suppressed as ({consent.SUPPRESSED}),
@@ -109,12 +110,15 @@ def verdicts(connection: Any, keys: Sequence[str], now: datetime) -> list[Verdic
         "survivors": list(merged.values()),
     }
     rows = connection.execute(FACTS, params).fetchall()
-    heard = _heard(connection, rows, merged, params)
-    home = persons.workspace(connection)
+    home, off = persons.workspace(connection), switches.off(connection)
+    own = house(home.guardrails, "guardrails")
+    rules = {name: _rules(name, own) for name in sorted({row["program"] for row in rows})}
+    since = now - max([TWINS, *(frequency.look_back(held) for held in rules.values())])
+    heard = _heard(connection, rows, merged, params | {"since": since})
     out = []
     for row in rows:
         others = heard.setdefault(row["person_id"], [])
-        verdict = _verdict(row, others, _rules(row["program"]), home.time_zone, now)
+        verdict = _verdict(row, others, rules[row["program"]], home.time_zone, now, off)
         if verdict.reason is None and verdict.send_at is None:
             others.append({**row, "sent_at": now})
         out.append(verdict)
@@ -129,8 +133,7 @@ def _heard(
 ) -> dict[str, list[Mapping[str, Any]]]:
     people = {row["person_id"] for row in rows}
     everybody = people | {gone for gone, survivor in merged.items() if survivor in people}
-    since = params["now"] - timedelta(days=TWIN_DAYS)
-    found = connection.execute(HEARD, {**params, "everybody": list(everybody), "since": since})
+    found = connection.execute(HEARD, {**params, "everybody": list(everybody)})
     heard: dict[str, list[Mapping[str, Any]]] = {}
     for row in found:
         heard.setdefault(row["person_id"], []).append(row)
@@ -143,27 +146,38 @@ def _verdict(
     rules: Guardrails,
     workspace_zone: str,
     now: datetime,
+    off: switches.Off,
 ) -> Verdict:
     key = row["message_key"]
+    if reason := _forbidden(row, heard, now, off):
+        return Verdict(key, reason)
     zone = quiet_hours.zone_of(row["time_zone"], row["country"], workspace_zone)
     allowed = quiet_hours.next_allowed(now, zone)
+    if allowed > now:
+        return _later(row, allowed)
+    return _frequency(row, heard, rules, zone, now)
+
+
+def _forbidden(
+    row: Mapping[str, Any], heard: Sequence[Mapping[str, Any]], now: datetime, off: switches.Off
+) -> str | None:
     if now >= row["expires_at"]:
-        return Verdict(key, "expired")
+        return "expired"
+    if off.stops(row["program"], row["channel"]):
+        return "switched_off"
     if not row["is_granted"]:
-        return Verdict(key, "no_consent")
+        return "no_consent"
     if row["is_suppressed"]:
-        return Verdict(key, "suppressed")
+        return "suppressed"
     if not row["is_theirs"]:
         # Planned while two persons were taken for one: the address is the other's.
-        return Verdict(key, "not_their_address")
-    if any(_is_twin(row, other) for other in heard):
-        return Verdict(key, "merged_duplicate")
-    if allowed > now:
-        is_over = allowed >= row["expires_at"]
-        return Verdict(key, "expired") if is_over else Verdict(key, send_at=allowed)
-    if _is_capped(heard, rules, zone, now):
-        return Verdict(key, "frequency_cap")
-    return Verdict(key)
+        return "not_their_address"
+    return "merged_duplicate" if any(_is_twin(row, other) for other in heard) else None
+
+
+def _later(row: Mapping[str, Any], moment: datetime) -> Verdict:
+    is_over = moment >= row["expires_at"]
+    return Verdict(row["message_key"], *(("expired",) if is_over else (None, moment)))
 
 
 def _is_twin(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -175,19 +189,31 @@ def _is_twin(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     )
 
 
-def _is_capped(
-    heard: Sequence[Mapping[str, Any]], rules: Guardrails, zone: str, now: datetime
-) -> bool:
-    week = sum(other["sent_at"] > now - timedelta(days=7) for other in heard)
-    today = quiet_hours.local_date(now, zone)
-    day = sum(quiet_hours.local_date(other["sent_at"], zone) == today for other in heard)
-    return week >= rules.messages_per_7_days or day >= rules.messages_per_local_day
+def _frequency(
+    row: Mapping[str, Any],
+    heard: Sequence[Mapping[str, Any]],
+    rules: Guardrails,
+    zone: str,
+    now: datetime,
+) -> Verdict:
+    """Caps skip, the minimum gap moves: counted as at planning, but at this moment."""
+    touches = [Touch(other["program"], other["sent_at"]) for other in heard]
+    if reason := frequency.reached(rules, row["program"], touches, zone, now):
+        return Verdict(row["message_key"], reason)
+    rested = frequency.rested_at(rules, touches)
+    if rested is None or rested <= now:
+        return Verdict(row["message_key"])
+    return _later(row, quiet_hours.next_allowed(rested, zone))
+
+
+def _rules(program: str, house: House) -> Guardrails:
+    """A program's rules in this workspace; one whose file is gone is held to the house's."""
+    try:
+        return under(_shipped(program), house).guardrails
+    except ProgramError:
+        return Guardrails.model_validate(dict(house.everywhere))
 
 
 @lru_cache(maxsize=64)
-def _rules(program: str) -> Guardrails:
-    """A program's caps; one whose file is gone is held to the house rules."""
-    try:
-        return load(program).guardrails
-    except ProgramError:
-        return Guardrails()
+def _shipped(program: str) -> Program:
+    return load(program)

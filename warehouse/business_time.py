@@ -3,6 +3,7 @@
 Belongs here: reading and advancing `raw.workspace`. Keep out: the clock; moments are arguments.
 """
 
+import json
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -36,11 +37,12 @@ def advance(warehouse: Warehouse, settings: Settings, as_of: datetime | None = N
     warehouse.execute(
         """
         insert into raw.workspace (
-            workspace, as_of, previous_as_of, currency, time_zone, country, identity_rules
+            workspace, as_of, previous_as_of, currency, time_zone, country, identity_rules,
+            guardrails
         )
         values (
             %(workspace)s, %(as_of)s, null, %(currency)s, %(time_zone)s, %(country)s,
-            %(identity_rules)s::jsonb
+            %(identity_rules)s::jsonb, %(guardrails)s::jsonb
         )
         on conflict (is_only) do update set
             as_of = excluded.as_of,
@@ -50,7 +52,7 @@ def advance(warehouse: Warehouse, settings: Settings, as_of: datetime | None = N
             end,
             workspace = excluded.workspace, currency = excluded.currency,
             time_zone = excluded.time_zone, country = excluded.country,
-            identity_rules = excluded.identity_rules
+            identity_rules = excluded.identity_rules, guardrails = excluded.guardrails
         """,
         workspace=settings.workspace,
         as_of=wanted,
@@ -58,6 +60,7 @@ def advance(warehouse: Warehouse, settings: Settings, as_of: datetime | None = N
         time_zone=settings.time_zone,
         country=settings.country,
         identity_rules=settings.identity.model_dump_json(exclude_unset=True),
+        guardrails=json.dumps(settings.guardrails, sort_keys=True),
     )
     # Unanalysed, its one row passes for hundreds in the plan of every model that reads it.
     warehouse.execute("analyze raw.workspace")

@@ -144,6 +144,8 @@ class _Config(_Section):
     mode: Literal["sandbox", "dry_run", "live"] = "sandbox"
     brand: BrandSettings = BrandSettings()
     identity: IdentitySettings = IdentitySettings()
+    # Checked where they are known: `activations.programs.house`.
+    guardrails: dict[str, Any] = {}
     simulation: SimulationSettings | None = None
     daily_ad_budget_limit: Decimal | None = Field(default=None, gt=0)
     gateway: GatewaySettings | None = None

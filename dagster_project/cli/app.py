@@ -38,17 +38,29 @@ Config = Annotated[
 
 def settings_of(config: Path | None) -> Settings:
     """Settings of the named, the local or the default configuration; the process's from now on."""
+    from activations import programs
+
     settings = load_settings(config)
+    programs.house(settings.guardrails, f"{settings.config_path.name}, `guardrails`")
     adopt_settings(settings)
     return settings
 
 
 def main() -> None:
     """Entry point: prints one line and exits non-zero for every failure a user can mend."""
-    from dagster_project.cli import gateway, identity, inspect, operate, review, run, stages
+    from dagster_project.cli import (
+        gateway,
+        guardrails,
+        identity,
+        inspect,
+        operate,
+        review,
+        run,
+        stages,
+    )
 
     # imported for the commands they register
-    del gateway, identity, inspect, operate, review, run, stages
+    del gateway, guardrails, identity, inspect, operate, review, run, stages
     _quiet()
     try:
         app()
@@ -66,6 +78,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from activations.link_rules import LinkRuleError
     from activations.programs import ProgramError
     from activations.reviews import ReviewError
+    from activations.switches import SwitchError
     from activations.unmerging import UnmergeError
     from dagster_project.loop import LoopError
     from ingestion import IngestionError
@@ -79,6 +92,7 @@ def _expected() -> tuple[type[Exception], ...]:
         ProgramError,
         ReviewError,
         ServerError,
+        SwitchError,
         UnknownPersonError,
         UnmergeError,
         WorkspaceBusyError,

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from activations.audit import Verification
 from activations.explain import Story
+from activations.simulation import Change, Simulation
 from dagster_project.loop import Day
 from warehouse import Settings, Warehouse
 from warehouse.diagnosis import Finding
@@ -115,6 +116,57 @@ def reviews(console: Console, waiting: Rows) -> None:
     if not waiting:
         console.print("nothing waits for a review")
     _table(console, "Waiting", waiting)
+
+
+def simulated(console: Console, found: Simulation) -> None:
+    """The last days under other guardrails; nothing was changed."""
+    console.rule(
+        f"{found.since:%Y-%m-%d} to {found.until:%Y-%m-%d} under other guardrails, "
+        f"{found.run_count} runs"
+    )
+    console.print(
+        f"messages sent: {found.sends_before:,} under the present rules, "
+        f"{found.sends_after:,} under these",
+        highlight=False,
+    )
+    _table(console, "Lost and gained", [_change_row(change) for change in found.changes])
+    for program, worth in sorted(found.worths.items()):
+        text = "no reward has matured yet, so no value is told"
+        if worth is not None:
+            text = (
+                f"{worth.mean:.4g} {worth.unit} a message ({worth.lower:.4g} to "
+                f"{worth.upper:.4g}), from {worth.matured_count:,} matured"
+            )
+        console.print(f"[dim]{program}: {text}[/dim]", highlight=False)
+    console.print(
+        f"[dim]Under the present rules the replay ends as it really went for "
+        f"{found.agreeing_count:,} of {found.occasion_count:,} occasions. "
+        "Nothing was changed.[/dim]",
+        highlight=False,
+    )
+
+
+def _change_row(change: Change) -> dict[str, Any]:
+    told = None
+    if change.value is not None:
+        told = (
+            f"{change.value:+,.4g} {change.unit} "
+            f"({change.value_lower:+,.4g} to {change.value_upper:+,.4g})"
+        )
+    return {
+        "program": change.program,
+        "reason": change.reason,
+        "lost": change.sends_lost,
+        "gained": change.sends_gained,
+        "value, 95 %": told,
+    }
+
+
+def switches(console: Console, standing: Rows) -> None:
+    """What is switched off."""
+    if not standing:
+        console.print("nothing is switched off")
+    _table(console, "Switched off", standing)
 
 
 def merges(console: Console, standing: Rows) -> None:

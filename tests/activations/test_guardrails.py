@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from activations import guardrails, programs
+from activations import frequency, guardrails, programs
 from activations.guardrails import Situation
 
 PROGRAM = programs.load("abandoned_cart")
@@ -15,12 +15,12 @@ EMAIL, SMS = 0, 3
 def fine(n: int = 1) -> Situation:
     yes, zero = np.ones(n, dtype=bool), np.zeros(n, dtype=np.int64)
     return Situation(
+        switched_off={"email": False, "sms": False},
         reachable={"email": yes, "sms": yes},
         consented={"email": yes, "sms": yes},
         suppressed={"email": ~yes, "sms": ~yes},
         affordable={"email": yes, "sms": yes},
-        sent_7d_count=zero,
-        local_day_count=zero,
+        heard_count={name: zero for name in frequency.limits(PROGRAM.guardrails)},
         engagement=np.full(n, 0.9),
         is_in_time=yes,
         is_high_value_at_risk=~yes,
@@ -31,14 +31,20 @@ def fine(n: int = 1) -> Situation:
 NO = np.zeros(1, dtype=bool)
 
 
+def heard(**counts: int) -> dict[str, np.ndarray]:
+    nothing = {name: np.array([0]) for name in frequency.limits(PROGRAM.guardrails)}
+    return nothing | {name: np.array([count]) for name, count in counts.items()}
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"reachable": {"email": NO, "sms": NO}}, "unreachable"),
         ({"consented": {"email": NO, "sms": NO}}, "no_consent"),
         ({"suppressed": {"email": ~NO, "sms": ~NO}}, "suppressed"),
-        ({"sent_7d_count": np.array([3])}, "frequency_cap"),
-        ({"local_day_count": np.array([1])}, "frequency_cap"),
+        ({"switched_off": {"email": True, "sms": True}}, "switched_off"),
+        ({"heard_count": heard(messages_per_7_days=3)}, "frequency_cap"),
+        ({"heard_count": heard(messages_per_local_day=1)}, "frequency_cap"),
         ({"engagement": np.array([0.29])}, "engagement_floor"),
         ({"affordable": {"email": NO, "sms": NO}}, "wallet_empty"),
         ({"has_copy": np.zeros((1, 5), dtype=bool)}, "no_approved_copy"),
@@ -65,7 +71,9 @@ def test_one_channel_without_consent_leaves_the_other() -> None:
 
 
 def test_every_reason_is_kept_and_the_furthest_arm_names_the_silence() -> None:
-    situation = replace(fine(), consented={"email": NO, "sms": ~NO}, sent_7d_count=np.array([5]))
+    situation = replace(
+        fine(), consented={"email": NO, "sms": ~NO}, heard_count=heard(messages_per_7_days=5)
+    )
     blocked = guardrails.judge(PROGRAM, situation).blocked
     assert guardrails.reasons(int(blocked[0, EMAIL])) == ["no_consent", "frequency_cap"]
     assert guardrails.reasons(int(blocked[0, SMS])) == ["frequency_cap"]

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 import typer
 
-from dagster_project.cli import gateway, identity, inspect, operate, review, run, stages
+from dagster_project.cli import (
+    gateway,
+    guardrails,
+    identity,
+    inspect,
+    operate,
+    review,
+    run,
+    stages,
+)
 from dagster_project.cli.app import app
 from sandbox import scorecard
 from warehouse import Settings, open_warehouse
@@ -18,6 +27,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "contracts.md"
 SCHEMAS = ("raw", "identity", "marts", "features", "ml", "activation", "delivery")
 FAMILIES = (
     gateway,
+    guardrails,
     identity,
     inspect,
     operate,
