@@ -4,7 +4,7 @@ Belongs here: building facts in the test database, scripted answers. Keep out: a
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from activations import decisions, programs, variants
 from activations.http import Answer, Request, Response, TransportError
 from activations.keys import address_hash
 from activations.programs import Program
-from activations.providers import MessageProvider, provider
+from activations.providers import DEFAULT_BY_CHANNEL, MessageProvider, provider
 from warehouse import Warehouse
 from warehouse.settings import BrandSettings
 
@@ -62,6 +62,7 @@ class World:
     connection: Connection[Any]
     brand: BrandSettings = BRAND
     programs: dict[str, Program] = field(default_factory=dict)
+    carriers: Mapping[str, str] = field(default_factory=lambda: DEFAULT_BY_CHANNEL)
 
     def _put(self, statement: str, **values: Any) -> None:
         self.connection.execute(statement, values or None)
@@ -129,6 +130,7 @@ class World:
         return decisions.record(
             self.warehouse, held, arm_indices=chosen, propensities=shares, brand=self.brand,
             link_key=LINK_KEY, model_versions={"policy": "test"}, send_hours=np.full(n, hour),
+            carriers=self.carriers,
         )  # fmt: skip
 
     def statuses(self) -> dict[str, tuple[str, str | None]]:
