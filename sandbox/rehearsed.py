@@ -140,5 +140,5 @@ class Rehearsed:
 
     def owner_of(self, message: Row) -> int | None:
         """True person behind a message's address."""
-        kind = "phone" if message["channel"] == "sms" else "email"
+        kind = "phone" if message["channel"] in ("sms", "whatsapp") else "email"
         return self.owners.get((kind, message["address"].strip().lower()))

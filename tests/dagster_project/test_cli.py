@@ -195,6 +195,17 @@ def test_doctor_finds_a_sound_workspace(loopdrive):
     assert "mode sandbox" in ended.out
 
 
+def test_doctor_warns_before_a_vendors_version_ends(loopdrive, home):
+    config = home / "ending.yml"
+    ending = {"options": {"api_version": "v2", "api_version_expires": "2026-01-31"}}
+    config.write_text(
+        yaml.safe_dump(market_config({"workspace": "typed", "providers": {"sendgrid": ending}}))
+    )
+    ended = loopdrive("doctor", "--config", str(config))
+    assert ended.code == 0
+    assert "SendGrid Mail Send v2 ended on 2026-01-31" in " ".join(ended.out.split())
+
+
 def test_doctor_tells_no_credential(loopdrive, monkeypatch):
     monkeypatch.setenv("SENDGRID_API_KEY", "SG.very-secret-key")
     ended = loopdrive("doctor")
