@@ -25,7 +25,7 @@ def streams(draw: st.DrawFn) -> list[Row]:
     """Few or many events of three persons, in any order, at whole and just not whole half hours."""
     rows, at = [], START
     for number in range(draw(st.sampled_from((1, 2, 12, 25, 40)))):
-        minutes = draw(st.sampled_from((0, 1, 15, 29, 30, 31, 200)))
+        minutes = draw(st.sampled_from((0, 1, 15, 15, 29, 29, 30, 31, 200)))
         at += timedelta(minutes=minutes, microseconds=draw(st.sampled_from((0, 0, 1))))
         rows.append(
             {
@@ -35,8 +35,8 @@ def streams(draw: st.DrawFn) -> list[Row]:
                 "occurred_at": at,
                 "is_bot": draw(st.integers(0, 9)) == 0,
                 "is_visit": draw(st.integers(0, 9)) > 0,
-                "utm_campaign": draw(st.sampled_from((None, None, None, "spring", "summer"))),
-                "click_id_type": draw(st.sampled_from((None, None, None, "gclid"))),
+                "utm_campaign": draw(st.sampled_from((*(None,) * 8, "spring", "summer"))),
+                "click_id_type": draw(st.sampled_from((*(None,) * 12, "gclid"))),
             }
         )
     return draw(st.permutations(rows))
