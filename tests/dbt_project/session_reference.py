@@ -25,7 +25,7 @@ def streams(draw: st.DrawFn) -> list[Row]:
     """Few or many events of three persons, in any order, at whole and just not whole half hours."""
     rows, at = [], START
     for number in range(draw(st.sampled_from((1, 2, 12, 25, 40)))):
-        minutes = draw(st.sampled_from((0, 1, 15, 15, 29, 29, 30, 31, 200)))
+        minutes = draw(st.sampled_from((0, 0, 0, 1, 1, 10, 29, 30, 31, 200)))
         at += timedelta(minutes=minutes, microseconds=draw(st.sampled_from((0, 0, 1))))
         rows.append(
             {
