@@ -151,7 +151,7 @@ def _assert_sessions_equal_a_slow_reference(warehouse: Warehouse, tmp_path: Path
         seen.update(session[4] for session in expected)
 
     agrees()
-    assert max(seen) > 3, "no session has several events: nothing was tested"
+    assert max(seen) > 2, "no session has several events: nothing was tested"
 
 
 # --- addresses, machines, runaways ------------------------------------------------------------
