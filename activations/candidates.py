@@ -179,6 +179,7 @@ def _read(warehouse: Warehouse, program: Program, as_of: datetime) -> _Facts:
     with warehouse.transaction() as connection:
         home = persons.workspace(connection)
         program = programs.under(program, programs.house(home.guardrails, "guardrails"))
+        name = program.program
         rows = connection.execute(
             AUDIENCE.format(audience=f"activation.{program.audience}"),
             {"as_of": as_of, "program": program.program},
@@ -203,7 +204,7 @@ def _read(warehouse: Warehouse, program: Program, as_of: datetime) -> _Facts:
             rows=rows,
             addresses={
                 (row["person_id"], row["channel"]): row
-                for row in consent.best_addresses(connection, people, as_of)
+                for row in consent.best_addresses(connection, people, as_of, name)
             },
             touches={row["person_id"]: _touches(row, as_of) for row in touches},
             assigned=assignments.assign(program, people, held, merged, as_of),
@@ -271,6 +272,8 @@ def _situation(
         switched_off={name: facts.off.stops(program.program, name) for name in program.channels},
         reachable={name: flags(name, None) for name in program.channels},
         consented={name: flags(name, "is_granted") for name in program.channels},
+        written={name: ~flags(name, None) | flags(name, "is_written") for name in program.channels},
+        refused={name: flags(name, "is_refused") for name in program.channels},
         suppressed={name: flags(name, "is_suppressed") for name in program.channels},
         affordable={
             name: guardrails.affordable(facts.spendable_minor, prices[name], n)

@@ -23,15 +23,15 @@ HASH = "encode(sha256(convert_to(points.address, 'UTF8')), 'hex')"
 # The latest word per channel and address; of two at one moment the one that is not a grant.
 # A revoke counts as soon as it is committed, whatever time it carries, when `hears_all`.
 LATEST = """
-    select distinct on (channel, address_hash) channel, address_hash, status
+    select distinct on (channel, address_hash) channel, address_hash, status, regulation
     from (
-        select channel, address_hash, status, recorded_at
+        select channel, address_hash, status, regulation, recorded_at
         from marts.consents
         where
             scope = 'marketing' and recorded_at <= %(at)s
             and address_hash = any(%(hashes)s)
         union all
-        select channel, address_hash, status, recorded_at
+        select channel, address_hash, status, null as regulation, recorded_at
         from delivery.consent_changes
         where
             scope = 'marketing' and address_hash = any(%(hashes)s)
@@ -43,11 +43,20 @@ SUPPRESSED = """
     select channel, address_hash from delivery.suppressions
     where address_hash = any(%(hashes)s) and (since_at <= %(at)s or %(hears_all)s)
 """
+# 47 CFR 64.1200(a)(2), (f)(9): marketing texts to numbers of the United States need prior express
+# written consent, so the grant must say that it was asked for under the TCPA. A number does not
+# tell where in the +1 plan its bearer lives: all of it is held to this.
+WRITTEN = """(
+    points.channel <> 'sms' or points.address not like '+1%%'
+    or coalesce(latest.regulation, '') ilike 'tcpa%%'
+)"""
 # Topics somebody gave up while they still agree to the channel: the program's own scope.
 TOPICS = """
     select distinct on (channel, address_hash, scope) channel, address_hash, scope, status
     from delivery.consent_changes
-    where scope like 'marketing:%%' and address_hash = any(%(hashes)s)
+    where
+        scope like 'marketing:%%' and address_hash = any(%(hashes)s)
+        and (recorded_at <= %(at)s or (%(hears_all)s and status = 'revoked'))
     order by channel, address_hash, scope, recorded_at desc, status = 'granted'
 """
 
@@ -138,10 +147,13 @@ def suppress(
     return warehouse.insert_missing("delivery.suppressions", table, keys, connection)
 
 
-def best_addresses(connection: Any, person_ids: list[str], at: datetime) -> list[dict[str, Any]]:
+def best_addresses(
+    connection: Any, person_ids: list[str], at: datetime, program: str = ""
+) -> list[dict[str, Any]]:
     """One address hash per person and channel: a usable one first, then the primary one.
 
-    Rows: person_id, channel, address_hash, is_granted, is_suppressed.
+    Rows: person_id, channel, address_hash, is_granted, is_written (no law asks for more than was
+    granted), is_refused (this program's topic was given up), is_suppressed.
     """
     hashes = connection.execute(
         f"select {HASH} as hashed from identity.contact_points as points"
@@ -150,26 +162,39 @@ def best_addresses(connection: Any, person_ids: list[str], at: datetime) -> list
     ).fetchall()
     return connection.execute(
         f"""
-        with latest as ({LATEST}), suppressed as ({SUPPRESSED})
-        select distinct on (points.person_id, points.channel)
-            points.person_id, points.channel, {HASH} as address_hash,
-            coalesce(latest.status = 'granted', false) as is_granted,
-            suppressed.channel is not null as is_suppressed
-        from identity.contact_points as points
-        left join latest
-            on points.channel = latest.channel and {HASH} = latest.address_hash
-        left join suppressed
-            on points.channel = suppressed.channel and {HASH} = suppressed.address_hash
-        where points.person_id = any(%(persons)s)
+        with latest as ({LATEST}), suppressed as ({SUPPRESSED}), topics as ({TOPICS}),
+        known as (
+            select
+                points.person_id, points.channel, points.is_primary, points.address,
+                {HASH} as address_hash,
+                coalesce(latest.status = 'granted', false) as is_granted,
+                {WRITTEN} as is_written,
+                coalesce(topics.status = 'revoked', false) as is_refused,
+                suppressed.channel is not null as is_suppressed
+            from identity.contact_points as points
+            left join latest
+                on points.channel = latest.channel and {HASH} = latest.address_hash
+            left join topics
+                on
+                    points.channel = topics.channel and {HASH} = topics.address_hash
+                    and topics.scope = %(scope)s
+            left join suppressed
+                on points.channel = suppressed.channel and {HASH} = suppressed.address_hash
+            where points.person_id = any(%(persons)s)
+        )
+        select distinct on (person_id, channel)
+            person_id, channel, address_hash, is_granted, is_written, is_refused, is_suppressed
+        from known
         order by
-            points.person_id, points.channel,
-            (coalesce(latest.status = 'granted', false) and suppressed.channel is null) desc,
-            points.is_primary desc, points.address
+            person_id, channel,
+            (is_granted and is_written and not is_refused and not is_suppressed) desc,
+            is_primary desc, address
         """,
         {
             "persons": person_ids,
             "hashes": [row["hashed"] for row in hashes],
             "at": at,
             "hears_all": False,
+            "scope": topic_scope(program),
         },
     ).fetchall()

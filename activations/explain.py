@@ -52,9 +52,10 @@ PARTS = {
     ),
     "consents": (
         "marts.consents",
-        "select channel, scope, status, recorded_at, 'marts' as source from marts.consents"
+        "select channel, scope, status, regulation, recorded_at, 'marts' as source"
+        " from marts.consents"
         " where person_id = any(%(people)s) union all"
-        " select changes.channel, changes.scope, changes.status, changes.recorded_at,"
+        " select changes.channel, changes.scope, changes.status, null, changes.recorded_at,"
         " changes.source from delivery.consent_changes as changes inner join ("
         " select distinct channel, address_hash from delivery.messages"
         " where person_id = any(%(people)s)) as known using (channel, address_hash)"

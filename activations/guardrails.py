@@ -25,6 +25,8 @@ class Situation:
     switched_off: Mapping[str, bool]  # by channel: a kill switch stops the program there
     reachable: Mapping[str, Flags]  # by channel: an address exists
     consented: Mapping[str, Flags]  # by channel: the latest word for that address is granted
+    written: Mapping[str, Flags]  # by channel: no law asks for more than was granted
+    refused: Mapping[str, Flags]  # by channel: the program's own topic was given up
     suppressed: Mapping[str, Flags]  # by channel
     affordable: Mapping[str, Flags]  # by channel: the wallet holds the price
     heard_count: Mapping[str, Counts]  # by limit in force: touches within its window
@@ -86,6 +88,16 @@ def unreachable(program: Program, situation: Situation) -> Flags:
 def no_consent(program: Program, situation: Situation) -> Flags:
     """The address has not granted marketing: revoked and unknown alike."""
     return ~_by_arm(program, situation.consented)
+
+
+def no_written_consent(program: Program, situation: Situation) -> Flags:
+    """A marketing text to a number of the +1 plan without written consent under the TCPA."""
+    return ~_by_arm(program, situation.written)
+
+
+def topic_refused(program: Program, situation: Situation) -> Flags:
+    """The address takes marketing, but no longer this program's."""
+    return _by_arm(program, situation.refused)
 
 
 def suppressed(program: Program, situation: Situation) -> Flags:
@@ -173,6 +185,8 @@ GUARDRAILS: Mapping[str, Rule] = {
         switched_off,
         unreachable,
         no_consent,
+        no_written_consent,
+        topic_refused,
         suppressed,
         frequency_cap,
         program_cap,

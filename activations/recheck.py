@@ -29,16 +29,10 @@ FACTS = f"""
         messages.expires_at, decisions.step,
         coalesce(merged.survivor, messages.person_id) as person_id,
         messages.person_id as planned_person_id,
-        coalesce(latest.status = 'granted', false)
-            and topics.status is distinct from 'revoked' as is_granted,
+        coalesce(latest.status = 'granted', false) as is_granted,
+        coalesce(topics.status = 'revoked', false) as is_refused,
         suppressed.channel is not null as is_suppressed,
-        exists (
-            select 1 from identity.contact_points as points
-            where
-                points.person_id in (merged.survivor, messages.person_id)
-                and points.channel = messages.channel
-                and {consent.HASH} = messages.address_hash
-        ) as is_theirs,
+        own.is_theirs, own.is_written,
         profiles.time_zone, profiles.country
     from delivery.messages as messages
     inner join delivery.decisions as decisions using (decision_id)
@@ -55,6 +49,14 @@ FACTS = f"""
             messages.channel = topics.channel
             and messages.address_hash = topics.address_hash
             and topics.scope = 'marketing:' || messages.program
+    cross join lateral (
+        select count(*) > 0 as is_theirs, coalesce(bool_and({consent.WRITTEN}), true) as is_written
+        from identity.contact_points as points
+        where
+            points.person_id in (merged.survivor, messages.person_id)
+            and points.channel = messages.channel
+            and {consent.HASH} = messages.address_hash
+    ) as own
     left join identity.profiles as profiles
         on coalesce(merged.survivor, messages.person_id) = profiles.person_id
     where messages.message_key = any(%(keys)s)
@@ -161,18 +163,18 @@ def _verdict(
 def _forbidden(
     row: Mapping[str, Any], heard: Sequence[Mapping[str, Any]], now: datetime, off: switches.Off
 ) -> str | None:
-    if now >= row["expires_at"]:
-        return "expired"
-    if off.stops(row["program"], row["channel"]):
-        return "switched_off"
-    if not row["is_granted"]:
-        return "no_consent"
-    if row["is_suppressed"]:
-        return "suppressed"
-    if not row["is_theirs"]:
+    stops = {
+        "expired": now >= row["expires_at"],
+        "switched_off": off.stops(row["program"], row["channel"]),
+        "no_consent": not row["is_granted"],
+        "no_written_consent": not row["is_written"],
+        "topic_refused": row["is_refused"],
+        "suppressed": row["is_suppressed"],
         # Planned while two persons were taken for one: the address is the other's.
-        return "not_their_address"
-    return "merged_duplicate" if any(_is_twin(row, other) for other in heard) else None
+        "not_their_address": not row["is_theirs"],
+        "merged_duplicate": any(_is_twin(row, other) for other in heard),
+    }
+    return next((reason for reason, stands in stops.items() if stands), None)
 
 
 def _later(row: Mapping[str, Any], moment: datetime) -> Verdict:

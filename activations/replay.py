@@ -217,6 +217,8 @@ def _situation(
         switched_off={channel: False for channel in program.channels},
         reachable=every("unreachable"),
         consented=every("no_consent"),
+        written=every("no_written_consent"),
+        refused={channel: ~flags for channel, flags in every("topic_refused").items()},
         suppressed={channel: ~flags for channel, flags in every("suppressed").items()},
         affordable=every("wallet_empty"),
         heard_count={

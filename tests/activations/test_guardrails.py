@@ -18,6 +18,8 @@ def fine(n: int = 1) -> Situation:
         switched_off={"email": False, "sms": False},
         reachable={"email": yes, "sms": yes},
         consented={"email": yes, "sms": yes},
+        written={"email": yes, "sms": yes},
+        refused={"email": ~yes, "sms": ~yes},
         suppressed={"email": ~yes, "sms": ~yes},
         affordable={"email": yes, "sms": yes},
         heard_count={name: zero for name in frequency.limits(PROGRAM.guardrails)},
@@ -41,6 +43,8 @@ def heard(**counts: int) -> dict[str, np.ndarray]:
     [
         ({"reachable": {"email": NO, "sms": NO}}, "unreachable"),
         ({"consented": {"email": NO, "sms": NO}}, "no_consent"),
+        ({"written": {"email": NO, "sms": NO}}, "no_written_consent"),
+        ({"refused": {"email": ~NO, "sms": ~NO}}, "topic_refused"),
         ({"suppressed": {"email": ~NO, "sms": ~NO}}, "suppressed"),
         ({"switched_off": {"email": True, "sms": True}}, "switched_off"),
         ({"heard_count": heard(messages_per_7_days=3)}, "frequency_cap"),

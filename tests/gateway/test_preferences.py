@@ -22,7 +22,8 @@ DBT_TABLES = """
     create table identity.contact_points (person_id text, channel text, address text);
     create table identity.profiles (person_id text, time_zone text, country text);
     create table marts.consents (
-        channel text, address_hash text, scope text, status text, recorded_at timestamptz
+        channel text, address_hash text, scope text, status text, recorded_at timestamptz,
+        regulation text
     );
     insert into identity.contact_points values
         ('p2', 'email', 'ada@example.com'), ('p2', 'email', 'ada@work.example'),
@@ -111,7 +112,7 @@ def test_mailbox_providers_may_post_multipart(sent: Served) -> None:
 def test_a_topic_can_be_given_up_alone(sent: Served) -> None:
     assert sent.client.post(link(sent), data={"topic": "win_back"}).status_code == 200
     assert {word[2] for word in words(sent)} == {"marketing:win_back"}
-    assert verdicts(sent) == {"0": "no_consent", "f": None}
+    assert verdicts(sent) == {"0": "topic_refused", "f": None}
 
 
 def test_a_channel_covers_every_address_of_the_person(sent: Served) -> None:
