@@ -4,7 +4,7 @@ Belongs here: rounds of reserving, judging and sending, and the summary of a mom
 Keep out: states (`outbox.py`), verdicts (`recheck.py`), one request (`exchange.py`).
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -191,13 +191,13 @@ def _mark(connection: Any, batches: Sequence[Batch], owner: str) -> None:
 def _send(desk: Desk, batches: Sequence[Batch], standing: Standing) -> list[Exchanged]:
     """Send batch by batch, until the account pauses or somebody waits to change consent."""
     done: list[Exchanged] = []
-    for batch in batches:
-        if done and not _may_go_on(desk, standing):
-            break
-        outcome = exchange(desk, batch, standing)
+    pending = deque(batches)
+    while pending and (not done or _may_go_on(desk, standing)):
+        outcome = exchange(desk, pending.popleft(), standing)
         if outcome is not None:
             done.append(outcome)
             standing = outcome.standing
+            pending.extendleft(reversed(outcome.parts))
     return done
 
 

@@ -41,12 +41,16 @@ class Desk:
 
 @dataclass(frozen=True)
 class Exchanged:
-    """What one request brought: results, new statuses by message, the account's standing."""
+    """What one request brought: results, new statuses by message, the account's standing.
+
+    `parts` are smaller requests that take the place of one that was refused whole.
+    """
 
     results: Sequence[ItemResult] = ()
     statuses: dict[str, str] = field(default_factory=dict)
     standing: Standing = field(default_factory=Standing)
     has_asked: bool = False
+    parts: tuple[Batch, ...] = ()
 
 
 def exchange(
@@ -67,8 +71,12 @@ def exchange(
         return Exchanged(results, _finish(desk, results), before)
     answer = desk.sender(desk.provider.request(batch))
     results = desk.provider.parse(batch, answer, desk.now)
-    statuses = _finish(desk, results)
+    parts = desk.provider.split(batch, results) if keys is None else []
+    is_parted = bool(parts) and outbox.part(desk.connection, batch, parts, desk.owner)
+    statuses = {} if is_parted else _finish(desk, results)
     after = pauses.heed(desk.connection, desk.provider, before, answer, results, desk.now)
+    if is_parted:
+        return Exchanged((), {}, after, has_asked=True, parts=tuple(parts))
     return Exchanged(results, statuses, after, has_asked=True)
 
 

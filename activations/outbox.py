@@ -29,6 +29,8 @@ TICK_SECONDS = 300
 LEASE = timedelta(minutes=15)
 # How long before a provider forgets a key the last question under it is asked.
 KEY_MARGIN = timedelta(hours=1)
+# Why a message is in a smaller request than at first: the larger one was refused whole.
+PARTED = "refused_together"
 
 
 def due_times(
@@ -230,6 +232,31 @@ def begin(
         )
         warehouse.append("delivery.send_attempts", attempts, connection)
     return len(rows) == len(keys)
+
+
+def part(connection: Connection[Any], batch: Batch, parts: Sequence[Batch], owner: str) -> bool:
+    """Reserve anew, for smaller requests, the messages of one that was refused whole.
+
+    False, and nothing written, when one of them is no longer ours.
+    """
+    pairs = [(item.message_key, smaller.key) for smaller in parts for item in smaller.items]
+    with connection.transaction() as step:
+        moved = connection.execute(
+            "update delivery.messages as held"
+            " set status = 'reserved', reason = %s, batch_key = news.batch_key"
+            " from unnest(%s::text[], %s::text[]) as news (message_key, batch_key)"
+            " where held.message_key = news.message_key and held.status = 'sending'"
+            " and held.leased_by = %s and held.batch_key = %s",
+            [PARTED, [key for key, _ in pairs], [key for _, key in pairs], owner, batch.key],
+        ).rowcount
+        if moved != len(batch.items):
+            raise Rollback(step)
+        connection.execute(
+            "update delivery.send_attempts set outcome = 'retry', code = %s"
+            " where batch_key = %s and outcome = 'sending' and message_key = any(%s)",
+            [PARTED, batch.key, [key for key, _ in pairs]],
+        )
+    return moved == len(batch.items)
 
 
 def seal(connection: Any, provider: str, moments: Iterable[datetime], now: datetime) -> None:

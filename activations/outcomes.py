@@ -12,7 +12,7 @@ from typing import Any
 from psycopg import Connection
 
 from activations.keys import stable_id
-from activations.outbox import seal, window
+from activations.outbox import PARTED, seal, window
 from activations.providers.seam import ItemResult, Outcome
 
 MAX_ATTEMPTS = 5
@@ -35,11 +35,13 @@ class Next:
 class Asked:
     """What is known of a message in a request: attempts, and since when its key is in use.
 
-    `lost_at` is when a request under the same key first went without an answer.
+    `lost_at` is when a request under the same key first went without an answer; `is_parted` says
+    that the attempt before was no try of its own: the request was too large to be judged.
     """
 
     attempts: int
     lost_at: datetime | None
+    is_parted: bool = False
 
 
 def finish(
@@ -67,7 +69,7 @@ def _asked(connection: Any, keys: Sequence[str]) -> dict[str, Asked]:
     rows = connection.execute(
         """
         with held as (
-            select message_key, attempt_count, batch_key
+            select message_key, attempt_count, batch_key, reason
             from delivery.messages
             where message_key = any(%s) and status in ('sending', 'unknown')
             order by message_key
@@ -75,18 +77,21 @@ def _asked(connection: Any, keys: Sequence[str]) -> dict[str, Asked]:
         )
 
         select
-            held.message_key, held.attempt_count,
+            held.message_key, held.attempt_count, held.reason,
             min(lost.attempted_at) as lost_at
         from held
         left join delivery.send_attempts as lost
             on
                 held.message_key = lost.message_key and held.batch_key = lost.batch_key
                 and lost.outcome in ('ambiguous', 'unknown')
-        group by held.message_key, held.attempt_count
+        group by held.message_key, held.attempt_count, held.reason
         """,
         [list(keys)],
     )
-    return {row["message_key"]: Asked(row["attempt_count"], row["lost_at"]) for row in rows}
+    return {
+        row["message_key"]: Asked(row["attempt_count"], row["lost_at"], row["reason"] == PARTED)
+        for row in rows
+    }
 
 
 def _next(result: ItemResult, asked: Asked, now: datetime, dedup: timedelta | None) -> Next:
@@ -102,7 +107,7 @@ def _next(result: ItemResult, asked: Asked, now: datetime, dedup: timedelta | No
         return _unanswered(f"no_answer:{reason}", asked, max(again, now), now, dedup)
     if result.outcome is Outcome.AUTH:
         return Next("planned", f"auth:{reason}", next_attempt_at=again)
-    if asked.attempts >= MAX_ATTEMPTS:
+    if asked.attempts >= MAX_ATTEMPTS and not asked.is_parted:
         return Next("failed", f"retries_exhausted:{reason}")
     return Next("planned", f"retry:{reason}", next_attempt_at=max(again, now))
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from activations.http import Answer, Request, Response, TransportError
 from activations.providers.seam import (
+    CONTENT_CODES,
     Batch,
     Channel,
     EventType,
@@ -130,8 +131,7 @@ class Resend:
 
     def split(self, batch: Batch, results: Sequence[ItemResult]) -> list[Batch]:
         """Halve a request that was refused without naming anybody."""
-        is_about_key = any("idempoten" in (result.code or "") for result in results)
-        parts = () if is_about_key else halves(batch, results)
+        parts = halves(batch, results, CONTENT_CODES | {"validation_error"})
         return [part for half in parts for part in self.plan(half)]
 
     def rate(self, response: Response, now: datetime) -> RateState:

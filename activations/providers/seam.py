@@ -33,6 +33,9 @@ EVENT_RANK: Mapping[str, int] = {
     "unsubscribe": 10, "complaint": 11,
 }  # fmt: skip
 
+# Statuses by which a request is refused for what is in it, and not for where or how it was sent.
+CONTENT_CODES = frozenset({"400", "413", "422"})
+
 
 class Outcome(StrEnum):
     """What is known of one item after one request."""
@@ -272,9 +275,16 @@ def blamed(
     ]
 
 
-def halves(batch: Batch, results: Sequence[ItemResult]) -> tuple[Sequence[Item], ...]:
-    """Return the two halves of a batch that was refused whole with nobody named, else nothing."""
-    is_refused = all(result.outcome is Outcome.PERMANENT for result in results)
+def halves(
+    batch: Batch, results: Sequence[ItemResult], codes: frozenset[str] = CONTENT_CODES
+) -> tuple[Sequence[Item], ...]:
+    """Return the two halves of a batch that was refused whole with nobody named, else nothing.
+
+    `codes` are those refusals that one message can bring upon the others.
+    """
+    is_refused = all(
+        result.outcome is Outcome.PERMANENT and result.code in codes for result in results
+    )
     is_blamed = any(result.detail for result in results)
     middle = len(batch.items) // 2
     if len(batch.items) < 2 or is_blamed or not is_refused:

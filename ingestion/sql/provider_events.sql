@@ -6,8 +6,9 @@
 -- A status callback has no time of its own, so it happened when it was received; its id is the
 -- message and the status, since each status of a message is reported once.
 -- Resend: https://resend.com/docs/webhooks/event-types; its id travels in a header, so the line
--- carries it as event_id. WhatsApp: https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks,
--- a status, a reply or a preference a line. LoopDrive's own webhook speaks our words already.
+-- carries it as event_id.
+-- WhatsApp: https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks; a status, a reply or
+-- a preference is a line. LoopDrive's own webhook speaks our words already.
 
 create or replace temp table typed as
 with parsed as (
@@ -37,17 +38,21 @@ extracted as (
             '$.type', '$.MessageSid', '$.MessageStatus', '$.Body', '$.event_id', '$.SmsSid',
             '$.SmsStatus'
         ]) as value,
-        json_extract_string(event.payload, [
-            '$.created_at', '$.data.tags.message_key', '$.data.bounce.type',
-            '$.data.unsubscribed', '$.id', '$.status', '$.from', '$.text.body',
-            '$.button.text', '$.wa_id', '$.value', '$.biz_opaque_callback_data',
-            '$.occurred_at'
-        ]) as told,
+        case when lower(event.provider) in ('resend', 'whatsapp', 'webhook') then
+            json_extract_string(event.payload, [
+                '$.created_at', '$.data.tags.message_key', '$.data.bounce.type',
+                '$.data.unsubscribed', '$.id', '$.status', '$.from', '$.text.body',
+                '$.button.text', '$.wa_id', '$.value', '$.biz_opaque_callback_data',
+                '$.occurred_at'
+            ])
+        end as told,
         -- Tags come as an object, or as they were sent: a list of names and values.
-        list_filter(
-            try_cast(event.payload -> '$.data.tags' as struct(name varchar, value varchar)[]),
-            lambda tag: tag.name = 'message_key'
-        )[1].value as key_in_tags
+        case when lower(event.provider) = 'resend' then
+            list_filter(
+                try_cast(event.payload -> '$.data.tags' as struct(name varchar, value varchar)[]),
+                lambda tag: tag.name = 'message_key'
+            )[1].value
+        end as key_in_tags
     from parsed
 ),
 
