@@ -4,9 +4,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 INSTALLED := .venv/installed
 CONFIG ?=
+MESSAGES ?= 100000
+SEED ?=
 WITH_CONFIG := $(if $(CONFIG),--config $(CONFIG),)
 
-.PHONY: run dev test verify check bench format lock notebook clean
+.PHONY: run dev test verify chaos check bench format lock notebook clean
 
 run: $(INSTALLED)  ## Two days of the simulated market, from nothing
 	@$(BIN)/loopdrive run --days 2 $(WITH_CONFIG)
@@ -19,6 +21,9 @@ test: $(INSTALLED)  ## All tests but the long truth tests
 
 verify: $(INSTALLED)  ## The long truth tests
 	@$(BIN)/python -m pytest -m verify
+
+chaos: $(INSTALLED)  ## 100,000 messages sent while everything fails at random; MESSAGES=, SEED=
+	@$(BIN)/python -m tests.chaos --messages $(MESSAGES) $(if $(SEED),--seed $(SEED),)
 
 check: $(INSTALLED)  ## Style, types, SQL, dbt project and Dagster definitions
 	$(BIN)/ruff check .

@@ -25,6 +25,9 @@ from warehouse import Warehouse
 # How many messages are looked at in one go. No change of consent commits meanwhile; a round ends
 # after the request under way when somebody waits to make one.
 BATCH_RESERVATION, SINGLE_RESERVATION = 1000, 25
+# How many refused batches of a round are cut in two to find whom the provider means: enough for
+# four among a thousand. When everything is refused, the rest fails with the answer it got.
+PARTED_BATCHES = 40
 
 
 @dataclass(frozen=True)
@@ -191,13 +194,15 @@ def _mark(connection: Any, batches: Sequence[Batch], owner: str) -> None:
 def _send(desk: Desk, batches: Sequence[Batch], standing: Standing) -> list[Exchanged]:
     """Send batch by batch, until the account pauses or somebody waits to change consent."""
     done: list[Exchanged] = []
-    pending = deque(batches)
+    pending, parted = deque(batches), 0
     while pending and (not done or _may_go_on(desk, standing)):
-        outcome = exchange(desk, pending.popleft(), standing)
-        if outcome is not None:
-            done.append(outcome)
-            standing = outcome.standing
-            pending.extendleft(reversed(outcome.parts))
+        outcome = exchange(desk, pending.popleft(), standing, may_part=parted < PARTED_BATCHES)
+        if outcome is None:
+            continue
+        done.append(outcome)
+        standing = outcome.standing
+        pending.extendleft(reversed(outcome.parts))
+        parted += bool(outcome.parts)
     return done
 
 

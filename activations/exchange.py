@@ -54,11 +54,16 @@ class Exchanged:
 
 
 def exchange(
-    desk: Desk, batch: Batch, before: Standing, keys: Sequence[str] | None = None
+    desk: Desk,
+    batch: Batch,
+    before: Standing,
+    keys: Sequence[str] | None = None,
+    may_part: bool = False,
 ) -> Exchanged | None:
     """Send one batch; None, and nothing is asked, when a message of it is no longer ours.
 
-    `keys` are the messages that still wait, where a request goes again under its key.
+    `keys` are the messages that still wait, where a request goes again under its key. With
+    `may_part` a batch that was refused whole on account of some comes back as smaller ones.
     """
     if desk.pace is not None and desk.sender is not None:
         desk.pace.take(desk.connection)
@@ -71,7 +76,7 @@ def exchange(
         return Exchanged(results, _finish(desk, results), before)
     answer = desk.sender(desk.provider.request(batch))
     results = desk.provider.parse(batch, answer, desk.now)
-    parts = desk.provider.split(batch, results) if keys is None else []
+    parts = desk.provider.split(batch, results) if may_part else []
     is_parted = bool(parts) and outbox.part(desk.connection, batch, parts, desk.owner)
     statuses = {} if is_parted else _finish(desk, results)
     after = pauses.heed(desk.connection, desk.provider, before, answer, results, desk.now)

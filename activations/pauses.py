@@ -70,7 +70,7 @@ def heed(
         reason = f"{provider.name} refuses our credentials"
         return _pause(connection, provider.name, 0, now + AUTH_RETRY, reason)
     if isinstance(answer, TransportError) or answer.status >= 500:
-        return _failed(connection, provider.name, answer, now)
+        return _failed(connection, provider, answer, now)
     if before.failure_count or before.paused_until is not None:
         connection.execute(
             "delete from delivery.provider_pauses where provider = %s"
@@ -83,36 +83,42 @@ def heed(
 def _limit(
     provider: MessageProvider, answer: Answer, results: Sequence[ItemResult], now: datetime
 ) -> tuple[datetime, str] | None:
-    """Until when the provider takes no more, by its status, its error or its rate headers."""
+    """Until when the account takes no more, by its status or its headers.
+
+    A limit that holds for one person alone is in that message's result, not in these.
+    """
     if isinstance(answer, TransportError) or answer.status >= 500:
         return None
     rate = provider.rate(answer, now)
-    is_limited = answer.status == 429 or (
-        answer.status >= 400 and all(one.outcome is Outcome.RETRY for one in results)
-    )
-    if not is_limited and rate.remaining != 0:
+    until = rate.resume_at
+    if answer.status == 429 and until is None:
+        told = [at for one in results if (at := one.retry_at) is not None]
+        until = max(told, default=now + LIMIT_PAUSE)
+    is_limited = answer.status >= 400 or rate.remaining == 0
+    if until is None or until <= now or not is_limited:
         return None
-    told = [at for one in results if (at := one.retry_at) is not None]
-    until = rate.resume_at or (max(told) if told else None)
-    if until is None and not is_limited:
-        return None
-    until = min(until or now + LIMIT_PAUSE, now + LONGEST_LIMIT)
-    return (until, f"{provider.name} takes no more for now") if until > now else None
+    return min(until, now + LONGEST_LIMIT), f"{provider.name} takes no more for now"
 
 
-def _failed(connection: Any, provider: str, answer: Answer, now: datetime) -> Standing:
+def _failed(connection: Any, provider: MessageProvider, answer: Answer, now: datetime) -> Standing:
+    """Count a failure; pause where the provider says until when, or where it is one too many."""
+    told = None if isinstance(answer, TransportError) else provider.rate(answer, now).resume_at
     code = answer.reason if isinstance(answer, TransportError) else str(answer.status)
+    reason = f"{provider.name} fails: {code}"
     row = connection.execute(
         "insert into delivery.provider_pauses as held values (%s, 1, null, %s)"
         " on conflict (provider) do update set failure_count = held.failure_count + 1,"
         " reason = excluded.reason returning failure_count",
-        [provider, f"{provider} fails: {code}"],
+        [provider.name, reason],
     ).fetchone()
     count = int(row["failure_count"])
-    if count < BREAK_AFTER:
-        return Standing(count, None, f"{provider} fails: {code}")
-    pause = min(FIRST_PAUSE * 2 ** min(count - BREAK_AFTER, 8), LONGEST_PAUSE)
-    return _pause(connection, provider, count, now + pause, f"{provider} fails: {code}")
+    until = told
+    if count >= BREAK_AFTER:
+        pause = FIRST_PAUSE * 2 ** min(count - BREAK_AFTER, 8)
+        until = max(until or now, now + min(pause, LONGEST_PAUSE))
+    if until is None or until <= now:
+        return Standing(count, None, reason)
+    return _pause(connection, provider.name, count, min(until, now + LONGEST_LIMIT), reason)
 
 
 def _pause(connection: Any, provider: str, failures: int, until: datetime, reason: str) -> Standing:

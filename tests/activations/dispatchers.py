@@ -13,16 +13,17 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+import httpx
+
 from activations import dispatch, http
 from activations.providers import provider
 from sandbox.standins import CREDENTIALS
-from tests.activations.keyed import Keyed
 from warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,21 +34,27 @@ class Nursery:
     """The process from which dispatchers are forked."""
 
     process: subprocess.Popen[str]
+    ended: list[int] = field(default_factory=list)
 
-    def start(self, url: str, provider: str, base_url: str, now: datetime, owner: str = "") -> int:
+    def start(
+        self, url: str, provider: str, base_url: str, now: datetime, read_seconds: float = 30.0
+    ) -> int:
         """Start a dispatcher; returns its process id."""
         order = {"url": url, "provider": provider, "base_url": base_url, "now": now.isoformat(),
-                 "owner": owner or None}  # fmt: skip
+                 "read_seconds": read_seconds}  # fmt: skip
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
-        word, pid = self._line().split()
-        assert word == "started"
-        return int(pid)
+        while (words := self._line().split())[0] == "ended":
+            self.ended.append(int(words[2]))
+        return int(words[1])
 
     def wait(self, count: int = 1) -> list[int]:
         """Wait until as many ended as were started; returns their exit codes, signals negative."""
-        return [int(self._line().split()[2]) for _ in range(count)]
+        while len(self.ended) < count:
+            self.ended.append(int(self._line().split()[2]))
+        codes, self.ended[:] = self.ended[:count], self.ended[count:]
+        return codes
 
     def _line(self) -> str:
         assert self.process.stdout is not None
@@ -73,19 +80,15 @@ def nursery(errors: IO[str] | None = None) -> Iterator[Nursery]:
 
 
 def _dispatch(order: Mapping[str, Any]) -> None:
-    with http.open_client("sandbox") as client:
+    patience = httpx.Timeout(5.0, read=order["read_seconds"])
+    with http.open_client("sandbox", timeout=patience) as client:
         dispatch.send_due(
             # The proxy tells processes apart by this name.
             Warehouse(f"{order['url']}&application_name=dispatcher-{os.getpid()}"),
             datetime.fromisoformat(order["now"]),
-            _adapter(order["provider"], order["base_url"]),
+            provider(order["provider"], CREDENTIALS, order["base_url"]),
             partial(http.send, client),
-            owner=order["owner"],
         )
-
-
-def _adapter(name: str, base_url: str) -> Any:
-    return Keyed(base_url) if name == "keyed" else provider(name, CREDENTIALS, base_url)
 
 
 def _fork(order: Mapping[str, Any]) -> None:

@@ -126,7 +126,3 @@ class KeyedVendor:
             told = {one: self.refused.get(one, "ok") for one in keys}
             self._kept[key] = Response(200, {}, json.dumps(told).encode())
         return self._kept[key]
-
-    def forget(self) -> None:
-        """No key was ever seen."""
-        self._kept.clear()

@@ -5,15 +5,11 @@ Keep out: assertions about one fault.
 """
 
 import json
-import threading
 import time
 from collections import Counter as Counts
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +17,6 @@ from activations import audit, dispatch, http, wallet
 from activations.providers import provider
 from sandbox.standins import CREDENTIALS, StandIns
 from tests.activations.dispatchers import Nursery
-from tests.activations.keyed import Keyed, KeyedVendor
 from tests.activations.proxies import Counter, Fault
 from tests.activations.sending import MORNING
 from tests.activations.world import World
@@ -58,7 +53,6 @@ class Scene:
     vendor_url: str
     proxied_url: str
     standins: StandIns
-    keyed: KeyedVendor
 
     def save(self) -> None:
         """Remember the plan."""
@@ -70,11 +64,10 @@ class Scene:
         while self._sessions() and time.monotonic() < deadline:
             time.sleep(0.005)
         self.world.warehouse.execute(RESTORE)
-        (self.standins.desk.folder / "accepted.jsonl").unlink(missing_ok=True)
         self.standins.desk.close()
-        self.keyed.delivered.clear()
-        self.keyed.requests.clear()
-        self.keyed.forget()
+        for name in ("accepted.jsonl", "keys.jsonl"):
+            (self.standins.desk.folder / name).unlink(missing_ok=True)
+        self.standins.desk._keys = None
 
     def run(self, at: int | None, fault: Fault = "kill") -> int:
         """One dispatcher at MORNING, with a fault at an exchange; returns how it ended."""
@@ -96,15 +89,11 @@ class Scene:
 
     def adapter(self) -> Any:
         """The vendor's adapter, aimed past the proxies."""
-        if self.vendor == "keyed":
-            return Keyed(self.vendor_url)
         return provider(self.vendor, CREDENTIALS, self.vendor_url)
 
     @property
     def delivered(self) -> Counts[str]:
         """How often the vendor took each message."""
-        if self.vendor == "keyed":
-            return Counts(self.keyed.delivered)
         path = self.standins.desk.folder / "accepted.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
         return Counts(json.loads(line)["message_key"] for line in lines)
@@ -142,34 +131,3 @@ class Scene:
             name=name,
         )
         return int(row["n"])
-
-
-@contextmanager
-def keyed_server(vendor: KeyedVendor) -> Iterator[int]:
-    """The vendor with keys, on a port of loopback."""
-    from activations.http import Request, TransportError
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        lock = threading.Lock()
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            named = {"Idempotency-Key": self.headers["Idempotency-Key"]}
-            with self.lock:
-                answer = vendor(Request("POST", self.path, named, body))
-            assert not isinstance(answer, TransportError)
-            head = f"HTTP/1.1 {answer.status} X\r\nContent-Length: {len(answer.content)}\r\n\r\n"
-            self.wfile.write(head.encode() + answer.content)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Keep silent."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()

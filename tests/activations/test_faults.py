@@ -176,6 +176,32 @@ def test_a_batch_refused_whole_fails_and_spends_nothing(
     assert is_right(world)
 
 
+def test_a_batch_refused_for_one_fails_that_one(world: World, audience) -> None:
+    """The vendor names nobody, so the request is cut in two until only the one is left."""
+    planned(world, audience, 40)
+
+    def answer(request: http.Request) -> http.Answer:
+        vendor(request)
+        is_refused = b"p017@example.com" in request.content
+        return http.Response(400, {}, b"{}") if is_refused else http.Response(202, {})
+
+    vendor = Vendor()
+    summary = send_due(world.warehouse, MORNING, SENDGRID, answer)
+    statuses = world.statuses()
+    assert statuses.pop("p017") == ("failed", "permanent:400")
+    assert set(statuses.values()) == {("accepted", None)}
+    assert summary.requests == len(vendor.requests) <= 13  # 1 + 2 x the six halvings of 40
+    assert is_right(world)
+
+
+def test_when_everything_is_refused_the_search_ends(world: World, audience) -> None:
+    planned(world, audience, 90)
+    summary = send_due(world.warehouse, MORNING, SENDGRID, lambda _: http.Response(400, {}))
+    assert dict(summary.by_status) == {"failed": 90}
+    assert summary.requests < 90
+    assert is_right(world)
+
+
 @pytest.mark.parametrize(
     ("evening", "morning"),
     [

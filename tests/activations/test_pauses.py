@@ -102,6 +102,14 @@ def test_the_breaker_opens_probes_and_closes(world: World, audience, failure) ->
     assert len(vendor.keys) - len(set(vendor.keys)) == (6 if failure is REFUSED else 0)
 
 
+def test_a_failure_that_names_a_time_is_left_alone_until_then(world: World, audience) -> None:
+    planned(world, audience, 3, arm="sms_none_news")
+    vendor = Vendor(script=[Response(503, {"retry-after": "420"})])
+    assert send_due(world.warehouse, MORNING, TWILIO, vendor).requests == 1
+    assert send_due(world.warehouse, RESET - timedelta(minutes=1), TWILIO, vendor).requests == 0
+    assert send_due(world.warehouse, RESET, TWILIO, vendor).requests == 2
+
+
 def test_refused_credentials_pause_every_dispatcher(world: World, audience) -> None:
     planned(world, audience, 30, arm="sms_none_news")
     send_due(world.warehouse, MORNING, TWILIO, Vendor(script=[Response(401, {})]))
