@@ -35,12 +35,14 @@ class Next:
 class Asked:
     """What is known of a message in a request: attempts, and since when its key is in use.
 
-    `lost_at` is when a request under the same key first went without an answer; `is_parted` says
-    that the attempt before was no try of its own: the request was too large to be judged.
+    `lost_at` is when a request under the same key first went without an answer; `is_late` says
+    that nobody waited for this answer any more, `is_parted` that the attempt before was no try of
+    its own: the request was too large to be judged.
     """
 
     attempts: int
     lost_at: datetime | None
+    is_late: bool
     is_parted: bool = False
 
 
@@ -56,42 +58,65 @@ def finish(
     knowledge and replaces it. `dedup` as in `recover`.
     """
     with connection.transaction():
-        asked = _asked(connection, [result.message_key for result in results])
+        asked = _asked(connection, [result.message_key for result in results], dedup is not None)
         known = [result for result in results if result.message_key in asked]
         moves = [_next(result, asked[result.message_key], now, dedup) for result in known]
         _apply(connection, known, moves)
-        for provider, moment in _note(connection, known, asked):
+        late = [
+            stable_id("attempt", key, one.attempts) for key, one in asked.items() if one.is_late
+        ]
+        covered = _covered(connection, late)
+        _note(connection, known, asked)
+        for provider, moment in covered:
             seal(connection, provider, [moment], now)
     return {result.message_key: move.status for result, move in zip(known, moves, strict=True)}
 
 
-def _asked(connection: Any, keys: Sequence[str]) -> dict[str, Asked]:
+def _asked(connection: Any, keys: Sequence[str], has_key: bool) -> dict[str, Asked]:
+    """What is known of the messages that wait for an answer; the rest is left out."""
     rows = connection.execute(
-        """
-        with held as (
-            select message_key, attempt_count, batch_key, reason
-            from delivery.messages
-            where message_key = any(%s) and status in ('sending', 'unknown')
-            order by message_key
-            for update
-        )
-
-        select
-            held.message_key, held.attempt_count, held.reason,
-            min(lost.attempted_at) as lost_at
-        from held
-        left join delivery.send_attempts as lost
-            on
-                held.message_key = lost.message_key and held.batch_key = lost.batch_key
-                and lost.outcome in ('ambiguous', 'unknown')
-        group by held.message_key, held.attempt_count, held.reason
-        """,
+        "select message_key, attempt_count, status, reason from delivery.messages"
+        " where message_key = any(%s) and status in ('sending', 'unknown')"
+        " order by message_key for update",
         [list(keys)],
-    )
+    ).fetchall()
+    lost = _lost_at(connection, [row["message_key"] for row in rows]) if has_key else {}
     return {
-        row["message_key"]: Asked(row["attempt_count"], row["lost_at"], row["reason"] == PARTED)
+        row["message_key"]: Asked(
+            row["attempt_count"],
+            lost.get(row["message_key"]),
+            is_late=row["status"] == "unknown",
+            is_parted=row["reason"] == PARTED,
+        )
         for row in rows
     }
+
+
+def _lost_at(connection: Any, keys: Sequence[str]) -> dict[str, datetime]:
+    """When a request under the key that a message has now first went without an answer."""
+    rows = connection.execute(
+        "select messages.message_key, min(lost.attempted_at) as lost_at"
+        " from delivery.messages as messages"
+        " inner join delivery.send_attempts as lost using (message_key, batch_key)"
+        " where messages.message_key = any(%s) and lost.outcome in ('ambiguous', 'unknown')"
+        " group by messages.message_key",
+        [list(keys)],
+    )
+    return {row["message_key"]: row["lost_at"] for row in rows}
+
+
+def _covered(connection: Any, attempts: Sequence[str]) -> list[tuple[str, datetime]]:
+    """Provider and moment of those attempts that the audit log covers as they are now."""
+    if not attempts:
+        return []
+    rows = connection.execute(
+        "select distinct messages.provider, attempts.attempted_at"
+        " from delivery.send_attempts as attempts"
+        " inner join delivery.messages as messages using (message_key)"
+        " where attempts.attempt_id = any(%s) and attempts.is_sealed order by 1, 2",
+        [list(attempts)],
+    )
+    return [(row["provider"], row["attempted_at"]) for row in rows]
 
 
 def _next(result: ItemResult, asked: Asked, now: datetime, dedup: timedelta | None) -> Next:
@@ -155,35 +180,19 @@ def _apply(connection: Any, results: Sequence[ItemResult], moves: Sequence[Next]
     )
 
 
-def _note(
-    connection: Any, results: Sequence[ItemResult], asked: Mapping[str, Asked]
-) -> list[tuple[str, datetime]]:
-    """Write outcomes of attempts; returns provider and moment of those an entry covered already."""
-    rows = connection.execute(
-        """
-        with news as (
-            select *
-            from unnest(%s::text[], %s::text[], %s::text[]) as news (attempt_id, outcome, code)
-        ),
-
-        before as (
-            select attempts.attempt_id, attempts.is_sealed, messages.provider
-            from delivery.send_attempts as attempts
-            inner join news using (attempt_id)
-            inner join delivery.messages as messages using (message_key)
-        )
-
-        update delivery.send_attempts as held
-        set outcome = news.outcome, code = news.code, is_sealed = false
-        from news inner join before using (attempt_id)
-        where held.attempt_id = news.attempt_id
-        returning held.attempted_at, before.is_sealed as was_sealed, before.provider
-        """,
+def _note(connection: Any, results: Sequence[ItemResult], asked: Mapping[str, Asked]) -> None:
+    """Write the outcomes of attempts, which the audit log does not cover yet."""
+    connection.execute(
+        "update delivery.send_attempts as held"
+        " set outcome = news.outcome, code = news.code, is_sealed = false"
+        " from unnest(%s::text[], %s::text[], %s::text[]) as news (attempt_id, outcome, code)"
+        " where held.attempt_id = news.attempt_id",
         [
-            [stable_id("attempt", one.message_key, asked[one.message_key].attempts)
-             for one in results],
+            [
+                stable_id("attempt", one.message_key, asked[one.message_key].attempts)
+                for one in results
+            ],
             [str(one.outcome) for one in results],
             [one.code for one in results],
         ],
-    )  # fmt: skip
-    return sorted({(row["provider"], row["attempted_at"]) for row in rows if row["was_sealed"]})
+    )

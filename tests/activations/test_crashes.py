@@ -1,6 +1,7 @@
 """Crashes inside one process, and dispatchers at once: nothing lost, nothing twice."""
 
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,15 @@ import pytest
 from activations import audit, dispatch, outbox, outcomes, recheck, wallet
 from activations.dispatch import send_due
 from activations.http import Request
-from tests.activations.sending import MORNING, TWILIO, CrashError, due_times, keys, planned
+from tests.activations.sending import (
+    MORNING,
+    SENDGRID,
+    TWILIO,
+    CrashError,
+    due_times,
+    keys,
+    planned,
+)
 from tests.activations.world import Vendor, World
 
 
@@ -98,3 +107,70 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(
         later = MORNING + timedelta(days=1)
         assert wallet.balance(connection, "spent:win_back", later) == 30
         assert wallet.balance(connection, "reserved:win_back", later) == 0
+
+
+def test_an_answer_after_the_lease_is_better_knowledge(world: World, audience) -> None:
+    """The dispatcher was slow, not dead: meanwhile another one counted its messages as unknown."""
+    planned(world, audience, 3)
+    later = MORNING + outbox.LEASE
+
+    def slowly(_request: Request) -> None:
+        assert dict(send_due(world.warehouse, later, SENDGRID, Vendor()).by_status) == {
+            "unknown": 3
+        }
+        assert audit.verify(world.warehouse).is_intact
+
+    vendor = Vendor(before=slowly)
+    summary = send_due(world.warehouse, MORNING, SENDGRID, vendor)
+    assert dict(summary.by_status) == {"accepted": 3}
+    assert {status for status, _ in world.statuses().values()} == {"accepted"}
+    assert len(vendor.requests) == 1
+    assert audit.verify(world.warehouse).is_intact
+
+
+def test_a_dispatcher_that_dies_after_anothers_seal_leaves_an_intact_chain(
+    world: World, audience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both send at one moment: the entry over its attempts was chained before the last answers."""
+    planned(world, audience, 30, arm="sms_none_news")
+
+    def other(_request: Request) -> None:
+        if len(vendor.requests) == 20:
+            send_due(world.warehouse, MORNING, TWILIO, Vendor(), owner="other")
+            assert audit.verify(world.warehouse).is_intact
+
+    def die(*_args: object) -> None:
+        raise CrashError
+
+    vendor = Vendor(before=other)
+    with monkeypatch.context() as patch:
+        patch.setattr(dispatch, "_may_go_on", lambda *_: len(vendor.requests) < 24 or die())
+        with pytest.raises(CrashError):
+            send_due(world.warehouse, MORNING, TWILIO, vendor)
+    assert audit.verify(world.warehouse).is_intact
+    send_due(world.warehouse, MORNING + outbox.LEASE, TWILIO, vendor)
+    assert audit.verify(world.warehouse).is_intact
+    unsealed = "select 1 from delivery.send_attempts where not is_sealed"
+    assert world.warehouse.rows(unsealed) == []
+
+
+def test_two_who_settle_money_at_once_post_it_once(world: World, audience) -> None:
+    planned(world, audience, 4, arm="sms_none_news")
+    send_due(world.warehouse, MORNING, TWILIO, Vendor())
+    world.warehouse.execute("delete from delivery.wallet_entries where account like 'spent:%'")
+    world.warehouse.execute("delete from delivery.wallet_entries where reference like 'settle %'")
+    posted: list[int] = []
+
+    def settle() -> None:
+        with world.warehouse.transaction() as connection:
+            for transaction in wallet.settlements(connection, MORNING):
+                posted.append(wallet.post(world.warehouse, connection, transaction))
+            time.sleep(0.2)
+
+    threads = [threading.Thread(target=settle) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert posted == [True]
+    assert wallet.imbalances(world.warehouse) == []

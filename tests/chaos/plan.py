@@ -44,6 +44,12 @@ CONSENTS = """
         'granted', 'GDPR', %(at)s::timestamptz - interval '30 days'
     from identity.contact_points
     """
+# As dbt builds them.
+INDEXES = """
+    create index on identity.contact_points (person_id);
+    create index on identity.profiles (person_id);
+    create index on marts.consents (address_hash);
+    """
 OCCASIONS = """
     insert into activation.act_{program}
     select
@@ -92,6 +98,8 @@ def plan(house: Warehouse, count: int, random: np.random.Generator) -> int:
         connection.execute(POINTS)
         connection.execute(NUMBERS)
         connection.execute(CONSENTS, {"at": AS_OF})
+        connection.execute(INDEXES)
+        connection.execute("analyze")
         world = World(house, connection)
         made = sum(_planned(world, part, random) for part in PARTS)
         connection.execute("analyze")
