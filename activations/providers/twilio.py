@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -142,6 +142,42 @@ class Twilio:
         if 400 <= answer.status < 500:
             return each(batch, Outcome.PERMANENT, name)
         return each(batch, Outcome.AMBIGUOUS, name)
+
+    def inquiry(self, items: Sequence[Item], since: datetime) -> Request:
+        """Ask for the messages sent since a day, by our own number where all went from it.
+
+        The list could be narrowed to a recipient, but then their number would be in a URL.
+        """
+        senders = {item.sender for item in items}
+        query = {"DateSent>": f"{since.astimezone(UTC):%Y-%m-%d}", "PageSize": "1000"}
+        if len(senders) == 1 and not (sender := senders.pop()).startswith("MG"):
+            query["From"] = sender
+        return self._listed(f"{self.path}?{urlencode(query)}")
+
+    def found(
+        self, items: Sequence[Item], answer: Response
+    ) -> tuple[list[ItemResult], Request | None]:
+        """Match a page of the list by recipient and text; the next page where there is one."""
+        body = answer.json()
+        told: Mapping[str, Any] = body if isinstance(body, dict) else {}
+        listed = {
+            (one.get("to"), one.get("body")): one
+            for one in told.get("messages") or []
+            if isinstance(one, dict) and one.get("sid")
+        }
+        results = [
+            result
+            for item in items
+            if (one := listed.get((item.address, item.text))) is not None
+            for result in _accepted(self._batch(item), one)
+        ]
+        following = told.get("next_page_uri")
+        return results, self._listed(str(following)) if following else None
+
+    def _listed(self, path: str) -> Request:
+        pair = f"{self.account_sid}:{self.auth_token}".encode()
+        headers = {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+        return Request("GET", self.base_url + path, headers)
 
     def split(self, batch: Batch, results: Sequence[ItemResult]) -> list[Batch]:
         """Split nothing: a message is a request."""

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from activations import dispatch, versions
+from activations import dispatch, lookups, versions
 from activations.pace import Pace
 from dagster_project import learning, providers
 from dagster_project.defs import decide
@@ -35,6 +35,8 @@ def _send(name: str, before: list[dg.AssetKey]) -> dg.AssetsDefinition:
             house = workspace.warehouse
             if workspace.settings.mode == "live":
                 line.set_clock(end)
+                if line.sender is not None:
+                    lookups.look_up(house, provider, line.sender, end)
                 pace = Pace(name, provider.limits)
                 total = dispatch.send_due(house, end, provider, line.sender, pace=pace)
             else:

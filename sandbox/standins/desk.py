@@ -82,6 +82,7 @@ class Desk:
         self.lock = threading.RLock()
         self.counts: Counter[str] = Counter()
         self.blocked_addresses: set[str] = set()
+        self.listed: list[dict[str, Any]] = []  # Twilio: messages as its list shows them
         self.budget_owners: dict[str, str] = {}  # Google Ads: budget resource to its campaign
         self.processing: dict[str, dict[str, Any]] = {}  # Data Manager: request id to its status
         self._clock: datetime | None = None

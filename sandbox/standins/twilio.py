@@ -9,7 +9,7 @@ unknown parameters are refused.
 
 import base64
 from email.utils import format_datetime
-from urllib.parse import parse_qs, parse_qsl, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from sandbox.standins.desk import Call, Desk, Reply, stamp
 from sandbox.standins.shapes import E164, HTTPS_URL, Check, Problem, choice, record, text
@@ -52,6 +52,8 @@ def handle(desk: Desk, call: Call) -> Reply:
         return unauthorized(desk)
     if call.path != PATH:
         return error(404, 20404, "The requested resource was not found")
+    if call.method == "GET":
+        return _list(desk, call)
     if call.method != "POST":
         return error(405, 20004, "Method not allowed")
     if call.headers.get("content-type", "").split(";")[0] != "application/x-www-form-urlencoded":
@@ -79,6 +81,24 @@ def _refused(form: dict[str, str], problem: Problem) -> Reply:
     return error(400, code, f"Parameter '{name}' {problem.message}")
 
 
+def _list(desk: Desk, call: Call) -> Reply:
+    """List what this server took, latest first, a hundred a page at most, by sender and day."""
+    wanted = call.query
+    size, page = min(int(wanted.get("PageSize", 50)), 100), int(wanted.get("Page", 0))
+    with desk.lock:
+        held = [
+            one for one in reversed(desk.listed)
+            if wanted.get("From") in (None, one["from"])
+            and wanted.get("DateSent>", "") <= str(one["day"])
+        ]  # fmt: skip
+    shown = held[page * size : (page + 1) * size]
+    is_last = len(held) <= (page + 1) * size
+    query = urlencode({**wanted, "Page": str(page + 1)})
+    messages = [{name: value for name, value in one.items() if name != "day"} for one in shown]
+    following = None if is_last else f"{PATH}?{query}"
+    return Reply(200, {"messages": messages, "next_page_uri": following, "page": page})
+
+
 def _accept(desk: Desk, call: Call, form: dict[str, str]) -> Reply:
     sid = "SM" + desk.new_id("twilio", call.body)[:32]
     known = parse_qs(urlsplit(form.get("StatusCallback", "")).query)
@@ -103,6 +123,8 @@ def _accept(desk: Desk, call: Call, form: dict[str, str]) -> Reply:
         "date_sent": None, "error_code": None, "error_message": None, "price": None,
         "price_unit": None, "uri": PATH.replace("Messages.json", f"Messages/{sid}.json"),
     }  # fmt: skip
+    with desk.lock:
+        desk.listed.append({**told, "status": "sent", "day": f"{at:%Y-%m-%d}"})
     return Reply(201, told, items=1)
 
 
