@@ -39,6 +39,7 @@ from activations.providers.seam import (
     lost,
     lowered,
     retry_after,
+    whole_number,
 )
 from activations.versions import ApiVersion
 
@@ -136,12 +137,11 @@ class Resend:
 
     def rate(self, response: Response, now: datetime) -> RateState:
         """Read ratelimit-remaining, ratelimit-reset and retry-after, the latter two in seconds."""
-        remaining = response.headers.get("ratelimit-remaining", "")
-        reset = response.headers.get("ratelimit-reset", "")
-        left = int(remaining) if remaining.isdigit() else None
+        left = whole_number(response.headers.get("ratelimit-remaining", ""))
+        reset = whole_number(response.headers.get("ratelimit-reset", ""))
         resume_at = retry_after(response, now)
-        if resume_at is None and (response.status == 429 or left == 0) and reset.isdigit():
-            resume_at = now + timedelta(seconds=int(reset))
+        if resume_at is None and (response.status == 429 or left == 0) and reset is not None:
+            resume_at = now + timedelta(seconds=reset)
         return RateState(left, resume_at)
 
     def verify(

@@ -9,7 +9,8 @@ Keep out: any vendor's field name, any I/O. Providers are pure; the sender calls
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
@@ -17,6 +18,8 @@ from activations.http import Answer, Request, Response, TransportError
 from activations.versions import ApiVersion
 
 Channel = Literal["email", "sms", "push", "whatsapp"]
+# A number of seconds beyond any sense would leave the calendar.
+LONGEST_WAIT_SECONDS = 10 * 365 * 86_400
 Partial = Literal["none", "rows", "all_or_nothing"]
 
 # What a provider event may be called after normalising; raw.provider_events.type holds these.
@@ -297,7 +300,22 @@ def lowered(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
+def whole_number(text: str, most: int = LONGEST_WAIT_SECONDS) -> int | None:
+    """Read a header's number, at most `most`: None where it is none, never an error."""
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    return min(int(digits), most) if len(digits) <= len(str(most)) else most
+
+
 def retry_after(response: Response, now: datetime) -> datetime | None:
-    """Read `Retry-After` in its seconds form (RFC 9110 section 10.2.3)."""
+    """Read `Retry-After`, in seconds or as a date (RFC 9110 section 10.2.3)."""
     value = response.headers.get("retry-after", "")
-    return now + timedelta(seconds=int(value)) if value.isdigit() else None
+    seconds = whole_number(value)
+    if seconds is not None:
+        return now + timedelta(seconds=seconds)
+    try:
+        until = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return until if until.tzinfo is not None else until.replace(tzinfo=UTC)

@@ -42,6 +42,7 @@ from activations.providers.seam import (
     lost,
     lowered,
     retry_after,
+    whole_number,
 )
 from activations.versions import ApiVersion
 
@@ -57,6 +58,8 @@ LIMITS = Limits(
 # Of all substitutions of one personalization, by the description of v3/mail/send.
 MAX_SUBSTITUTION_BYTES = 10_000
 PERSONALIZATION = re.compile(r"personalizations[.\[](\d+)")
+# The end of 2099: a reset beyond it is no time.
+LAST_SECOND = 4_102_444_799
 TEXT_SLOT = "-loopdrive_text-"
 HTML_SLOT = "-loopdrive_html-"
 
@@ -156,13 +159,12 @@ class SendGrid:
 
     def rate(self, response: Response, now: datetime) -> RateState:
         """Read X-RateLimit-Remaining and -Reset (epoch seconds); mail/send may send neither."""
-        remaining = response.headers.get("x-ratelimit-remaining", "")
-        reset = response.headers.get("x-ratelimit-reset", "")
-        left = int(remaining) if remaining.isdigit() else None
+        left = whole_number(response.headers.get("x-ratelimit-remaining", ""))
+        reset = whole_number(response.headers.get("x-ratelimit-reset", ""), LAST_SECOND)
         is_spent = response.status == 429 or left == 0
         resume_at = retry_after(response, now)
-        if is_spent and reset.isdigit():
-            resume_at = datetime.fromtimestamp(int(reset), UTC)
+        if is_spent and reset is not None:
+            resume_at = datetime.fromtimestamp(reset, UTC)
         return RateState(left, resume_at)
 
     def verify(

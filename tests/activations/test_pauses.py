@@ -1,6 +1,7 @@
 """Limits and failures of a provider: the run ends, all dispatchers wait, the next one goes on."""
 
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
@@ -8,7 +9,9 @@ from activations import outcomes, pauses
 from activations.dispatch import send_due
 from activations.http import Response
 from activations.pace import Pace
+from activations.providers import provider
 from activations.providers.seam import Limits
+from sandbox.standins import CREDENTIALS
 from tests.activations.sending import MORNING, SENDGRID, TWILIO, due_times, planned
 from tests.activations.world import LOST, REFUSED, Vendor, World
 
@@ -21,6 +24,12 @@ TWILIO_LIMIT = b'{"code": 20429, "message": "Too many requests", "status": 429}'
     [
         (TWILIO, "sms_none_news", Response(429, {"retry-after": "420"}, TWILIO_LIMIT), RESET),
         (TWILIO, "sms_none_news", Response(429, {}, TWILIO_LIMIT), MORNING + pauses.LIMIT_PAUSE),
+        (
+            TWILIO,
+            "sms_none_news",
+            Response(429, {"retry-after": format_datetime(RESET, usegmt=True)}, TWILIO_LIMIT),
+            RESET,
+        ),
         (
             SENDGRID,
             "email_none_news",
@@ -119,9 +128,20 @@ def test_refused_credentials_pause_every_dispatcher(world: World, audience) -> N
     assert dict(send_due(world.warehouse, later, TWILIO, Vendor()).by_status) == {"accepted": 30}
 
 
+@pytest.mark.parametrize("value", ["9" * 30, "9" * 5000, "\u00b2", "-5", "soon", ""])
+def test_headers_that_are_no_times_are_no_errors(value: str) -> None:
+    """An error here would come after the provider accepted, and make its answer a lost one."""
+    for name in ("sendgrid", "resend", "twilio"):
+        headers = dict.fromkeys(
+            ("retry-after", "x-ratelimit-reset", "x-ratelimit-remaining", "ratelimit-reset"), value
+        )
+        told = provider(name, CREDENTIALS).rate(Response(429, headers), MORNING).resume_at
+        assert told is None or told > MORNING
+
+
 def test_an_absurd_limit_is_a_day_at_most(world: World, audience) -> None:
     planned(world, audience, 1, arm="sms_none_news")
-    answer = Response(429, {"retry-after": "999999999"}, TWILIO_LIMIT)
+    answer = Response(429, {"retry-after": "9" * 30}, TWILIO_LIMIT)
     send_due(world.warehouse, MORNING, TWILIO, Vendor(script=[answer]))
     (row,) = world.warehouse.rows("select paused_until from delivery.provider_pauses")
     assert row["paused_until"] == MORNING + pauses.LONGEST_LIMIT
