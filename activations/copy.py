@@ -1,7 +1,8 @@
 """Copy: words with merge fields in, a finished message out, and the lint that guards both.
 
 Belongs here: merge values, sandboxed rendering, layouts, length and content checks.
-Keep out: which words are approved and picked (`variants.py`), who writes them (`drafts.py`).
+Keep out: which words are approved and picked (`variants.py`), who writes them (`drafts.py`), what
+filters and carriers count (`deliverability.py`).
 """
 
 import re
@@ -12,11 +13,12 @@ from functools import lru_cache
 from html import unescape
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from jinja2 import StrictUndefined, Template, TemplateError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from activations import deliverability
 from activations.programs import Arm
 from activations.tokens import unsubscribe_token
 from warehouse.settings import BrandSettings
@@ -24,19 +26,8 @@ from warehouse.settings import BrandSettings
 LAYOUTS = Path(__file__).parent / "templates"
 MERGE_FIELDS = frozenset({"first_name", "brand", "item", "offer_percent", "offer_code", "link"})
 NO_NAME, NO_ITEM = "there", "your choice"
-# 3GPP TS 23.038, section 6.2.1: the default alphabet, and the characters that cost two septets.
-GSM_BASIC = frozenset(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    "ÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
-)
-GSM_EXTENDED = frozenset("^{}\\[~]|€\f")
-SMS_SEPTETS = 160
 # Inboxes show some 60 characters; twice that is the most the longest name and item may make.
 SUBJECT_LENGTH = 120
-SPAM_WORDS = (
-    "act now", "click here", "free money", "guaranteed", "last chance", "no risk", "risk-free",
-    "100% free", "urgent", "winner", "you have won", "!!!", "$$$",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -149,11 +140,14 @@ def lint(subject: str | None, body: str, arm: Arm, program: str, brand: BrandSet
 def lint_sms(text: str) -> list[str]:
     """What keeps a text from being one GSM-7 segment with a way out."""
     problems = []
-    if foreign := sorted(set(text) - GSM_BASIC - GSM_EXTENDED):
+    foreign = set(text) - deliverability.GSM_BASIC - deliverability.GSM_EXTENDED
+    if foreign:
         problems.append(f"{len(foreign)} characters outside GSM-7")
-    septets = len(text) + sum(character in GSM_EXTENDED for character in text)
-    if septets > SMS_SEPTETS:
-        problems.append(f"{septets} septets, one text holds {SMS_SEPTETS}")
+    made = deliverability.segments(text)
+    if made.count > 1:
+        limit = deliverability.ALONE[made.encoding]
+        unit = "septets" if made.encoding == "GSM-7" else "units"
+        problems.append(f"{made.units} {unit}, one text holds {limit}: {made.count} segments")
     if "STOP" not in text:
         problems.append("no STOP")
     return problems
@@ -175,12 +169,14 @@ def _lint_email(rendered: Rendered, brand: BrandSettings, to: Links) -> list[str
             problems.append("no unsubscribe link")
         if brand.postal_address not in part:
             problems.append("no postal address")
-    return problems
+    hosts = {urlsplit(url).hostname or "" for url in (brand.site_url, brand.gateway_url)}
+    return problems + deliverability.lint_html(rendered.html or "", hosts)
 
 
 def _lint_words(source: str, arm: Arm, rendered: Rendered) -> list[str]:
     lowered = source.lower()
-    problems = [f"spam word: {word}" for word in SPAM_WORDS if word in lowered]
+    problems = deliverability.spam_words(source)
+    problems += deliverability.left_over_fields(rendered.subject, rendered.text)
     if re.search(r"https?://|www\.", lowered):
         problems.append("a link of its own: write {{ link }} or a button")
     said = {
@@ -221,9 +217,10 @@ def _plain(value: str | None) -> str:
 
 def _gsm(value: str) -> str:
     spread = "".join(
-        c if c in GSM_BASIC else unicodedata.normalize("NFKD", c.replace("’", "'")) for c in value
+        c if c in deliverability.GSM_BASIC else unicodedata.normalize("NFKD", c.replace("’", "'"))
+        for c in value
     )
-    return "".join(c for c in spread if c in GSM_BASIC).strip()
+    return "".join(c for c in spread if c in deliverability.GSM_BASIC).strip()
 
 
 def _blocks(text: str) -> list[tuple[str, str]]:
