@@ -13,6 +13,9 @@ from activations import guardrails
 from activations.candidates import Candidates
 from activations.keys import unit_draw
 
+# Silences that no guardrail makes: the comparison group, the policy's own wish, and words that
+# became too long for this one person (`messages.compose`).
+OTHER_SILENCES = ("holdout", "policy_chose_silence", "copy_unfit")
 Propensities = npt.NDArray[np.float64]
 
 

@@ -20,6 +20,11 @@ from activations.programs import Guardrails, House, Program, ProgramError, house
 CAPS_LOCK = 0x10095D87
 # Two messages of one program for two persons who turned out to be one, planned this close.
 TWINS = timedelta(days=7)
+# Why a message is skipped, in order of looking; then the caps of `frequency.CAPS`.
+FORBIDS = (
+    "expired", "switched_off", "no_consent", "no_written_consent", "topic_refused", "suppressed",
+    "not_their_address", "merged_duplicate",
+)  # fmt: skip
 
 FACTS = f"""
     with latest as ({consent.LATEST}), suppressed as ({consent.SUPPRESSED}),
@@ -163,18 +168,18 @@ def _verdict(
 def _forbidden(
     row: Mapping[str, Any], heard: Sequence[Mapping[str, Any]], now: datetime, off: switches.Off
 ) -> str | None:
-    stops = {
-        "expired": now >= row["expires_at"],
-        "switched_off": off.stops(row["program"], row["channel"]),
-        "no_consent": not row["is_granted"],
-        "no_written_consent": not row["is_written"],
-        "topic_refused": row["is_refused"],
-        "suppressed": row["is_suppressed"],
+    stands = (
+        now >= row["expires_at"],
+        off.stops(row["program"], row["channel"]),
+        not row["is_granted"],
+        not row["is_written"],
+        row["is_refused"],
+        row["is_suppressed"],
         # Planned while two persons were taken for one: the address is the other's.
-        "not_their_address": not row["is_theirs"],
-        "merged_duplicate": any(_is_twin(row, other) for other in heard),
-    }
-    return next((reason for reason, stands in stops.items() if stands), None)
+        not row["is_theirs"],
+        any(_is_twin(row, other) for other in heard),
+    )
+    return next((reason for reason, stops in zip(FORBIDS, stands, strict=True) if stops), None)
 
 
 def _later(row: Mapping[str, Any], moment: datetime) -> Verdict:

@@ -35,6 +35,7 @@ DECISIONS = (
     ("held_out", "win_back", "p6", "b6", "holdout", None, "holdout", 10 * DAY),
     ("silent", "win_back", "p7", "b7", "policy", None, "no_consent", 10 * DAY),
     ("silent_still", "win_back", "p7", "b7", "policy", None, "frequency", 9 * DAY),
+    ("stopped", "abandoned_cart", "p7", "c7", "policy", "email_none_help", "chosen", 8 * DAY),
     ("today", "win_back", "p8", "b8", "policy", "email_10_discount", "chosen", 0 * DAY),
 )
 ORDERS = {"p4": (4 * DAY, 50.0), "p5": (1 * DAY, 70.0), "p6": (5 * DAY, 10.0)}
@@ -108,6 +109,10 @@ def decided(warehouse: Warehouse, tmp_path: Path) -> Warehouse:
             for decision, kind, before, number in answers
         ],
     )
+    warehouse.execute(
+        "update delivery.messages set status = 'skipped', reason = 'suppressed', sent_at = null"
+        " where message_key = 'stopped'"
+    )
     run_dbt(warehouse, tmp_path, *BUILD, *SELECT)
     return warehouse
 
@@ -122,6 +127,7 @@ def test_decisions_are_measured_in_their_windows(decided: Warehouse) -> None:
     assert [tuple(row.values()) for row in feedback] == [
         ("clicked", "p1", None, 1.0, True, "click", 1.0, 8.0),
         ("clicked_late", "p2", None, 0.0, True, "click", 0.0, None),
+        ("stopped", "p7", None, 0.0, True, "conversion", 0.0, None),
         ("too_late", "p5", None, 0.0, True, "conversion", 0.0, None),
         ("waiting", "p3", None, None, False, "click", 1.0, 1.0),
         ("won_back", "p4", "gifters", 1.0, True, "conversion", 1.0, 4.0),
@@ -142,6 +148,7 @@ def test_decisions_are_measured_in_their_windows(decided: Warehouse) -> None:
     assert [tuple(row.values()) for row in silences] == [
         ("no_consent", AS_OF - 10 * DAY, AS_OF - 9 * DAY),
         ("frequency", AS_OF - 9 * DAY, AS_OF - 9 * DAY),
+        ("suppressed", AS_OF - 8 * DAY + HOUR, AS_OF - 8 * DAY + HOUR),
     ]
     # Policy: 50, 0 and 0 over three opportunities; holdout: 10 over one; 3 * (50 / 3 - 10) = 20.
     kpis = decided.rows(
