@@ -76,6 +76,12 @@ BEFORE = """
         and (messages.sent_at > %(since)s or messages.send_at > %(start)s)
     order by messages.message_key
 """
+MOMENTS = """
+    select distinct as_of
+    from delivery.decisions
+    where as_of > %(start)s and as_of <= %(until)s and program = any(%(programs)s)
+    order by as_of
+"""
 REWARDS = """
     select
         program, reward_kind, count(*) as messages, avg(reward)::float8 as mean,
@@ -143,29 +149,18 @@ def simulate(
         connection.execute("set transaction read only")
         home = persons.workspace(connection)
         own = house(home.guardrails, "guardrails")
-        now_rules = [under(program, own) for program in programs]
-        new_rules = [under(program, _laid_over(own, other)) for program in programs]
-        params = _params(connection, [*now_rules, *new_rules], start)
-        moments = [
-            row["as_of"]
-            for row in connection.execute(
-                "select distinct as_of from delivery.decisions where as_of > %(start)s"
-                " and as_of <= %(until)s and program = any(%(programs)s) order by as_of",
-                params | {"until": until},
-            )
-        ]
-        query = RECEIPTS.format(open_now=_open_now(connection, programs))
-        rows = connection.execute(query, params).fetchall()
-        before = [_said(row) for row in connection.execute(BEFORE, params)]
+        present = [under(program, own) for program in programs]
+        rules = [under(program, _laid_over(own, other)) for program in programs]
+        params = _params(connection, [*present, *rules], start, until)
+        past = _past(connection, programs, params, home.time_zone)
         worths = _worths(connection, params["programs"])
-    receipts = [_receipt(row, moments, home.time_zone) for row in rows]
-    base = replay.replay(receipts, before, now_rules, now_rules, moments)
-    news = replay.replay(receipts, before, new_rules, now_rules, moments)
-    real = _really_sent(receipts, start)
+    base = replay.replay(past.receipts, past.before, present, present, past.moments)
+    news = replay.replay(past.receipts, past.before, rules, present, past.moments)
+    real = _really_sent(past.receipts, start)
     return Simulation(
         since=start,
         until=until,
-        run_count=len(moments),
+        run_count=len(past.moments),
         occasion_count=len(real),
         agreeing_count=sum((key in base.sent) == was_sent for key, was_sent in real.items()),
         sends_before=len(base.sent),
@@ -231,10 +226,38 @@ def _laid_over(own: House, other: House) -> House:
     )
 
 
-def _params(connection: Any, programs: Sequence[Program], start: datetime) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Past:
+    """What a replay starts from."""
+
+    moments: Sequence[datetime] = ()
+    receipts: Sequence[Receipt] = ()
+    before: Sequence[Said] = ()
+
+
+def _past(
+    connection: Any, programs: Sequence[Program], params: Mapping[str, Any], home_zone: str
+) -> _Past:
+    found = connection.execute(MOMENTS, params).fetchall()
+    moments = [row["as_of"] for row in found]
+    if not moments:
+        return _Past()
+    query = RECEIPTS.format(open_now=_open_now(connection, programs))
+    rows = connection.execute(query, params).fetchall()
+    return _Past(
+        moments,
+        [_receipt(row, moments, home_zone) for row in rows],
+        [_said(row) for row in connection.execute(BEFORE, params)],
+    )
+
+
+def _params(
+    connection: Any, programs: Sequence[Program], start: datetime, until: datetime
+) -> dict[str, Any]:
     merged = persons.survivors(connection)
     return {
         "start": start,
+        "until": until,
         "since": start - max(frequency.look_back(program.guardrails) for program in programs),
         "programs": sorted({program.program for program in programs}),
         "absorbed": list(merged),

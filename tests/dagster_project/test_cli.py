@@ -80,9 +80,18 @@ def loopdrive(
 
 def commands() -> list[tuple[str, ...]]:
     """Every command and group, as a user would type it."""
-    from dagster_project.cli import gateway, identity, inspect, operate, review, run, stages
+    from dagster_project.cli import (
+        gateway,
+        guardrails,
+        identity,
+        inspect,
+        operate,
+        review,
+        run,
+        stages,
+    )
 
-    del gateway, identity, inspect, operate, review, run, stages
+    del gateway, guardrails, identity, inspect, operate, review, run, stages
 
     def below(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield words
@@ -95,6 +104,7 @@ def commands() -> list[tuple[str, ...]]:
 PROMISED = {
     "run", "rehearse", "ingest", "build", "learn", "decide", "send", "budgets", "conversions",
     "sql", "explain", "identity", "review", "audit", "doctor", "stop", "dev", "gateway",
+    "simulate", "switch",
 }  # fmt: skip
 
 
@@ -260,3 +270,43 @@ def test_identity_names_what_is_wrong_in_one_line(loopdrive, words, told):
 
 def test_identity_lists_no_merges_where_there_are_none(loopdrive):
     assert "no merges stand" in loopdrive("identity", "merges").out
+
+
+def test_rules_with_a_typo_are_refused_before_anything_is_read(loopdrive, home):
+    (home / "rules.yml").write_text("mesages_per_7_days: 4")
+    ended = loopdrive("simulate", "--guardrails", "rules.yml")
+    assert ended.code == 1
+    assert "unknown key `mesages_per_7_days`; the nearest valid key is `messages_per_7_days`" in (
+        " ".join(ended.err.split())
+    )
+    (home / "typo.yml").write_text(
+        yaml.safe_dump(market_config({"guardrails": {"engagement_flor": 0.2}}))
+    )
+    ended = loopdrive("doctor", "--config", "typo.yml")
+    assert ended.code == 1
+    assert "nearest valid key is `engagement_floor`" in " ".join(ended.err.split())
+
+
+def test_a_workspace_that_decided_nothing_loses_and_gains_nothing(loopdrive, home):
+    (home / "rules.yml").write_text("messages_per_7_days: 4")
+    ended = loopdrive("simulate", "--guardrails", "rules.yml", "--days", "7", "--json")
+    assert ended.code == 0
+    told = json.loads(ended.out)
+    assert (told["run_count"], told["changes"]) == (0, [])
+    shown = loopdrive("simulate", "--guardrails", "rules.yml")
+    assert "Nothing was changed" in shown.out
+    assert "no reward has matured yet" in shown.out
+
+
+def test_a_switch_is_turned_off_listed_and_turned_on(loopdrive):
+    assert "nothing is switched off" in loopdrive("switch", "list").out
+    assert (
+        "channel sms is off"
+        in loopdrive("switch", "off", "--channel", "sms", "--reason", "wrong link").out
+    )
+    assert "wrong link" in loopdrive("switch", "list").out
+    assert loopdrive("switch", "on", "--program", "win_back").code == 1
+    assert "channel sms is on" in loopdrive("switch", "on", "--channel", "sms").out
+    refused = loopdrive("switch", "off", "--channel", "smoke", "--reason", "x")
+    assert refused.code == 1
+    assert "no channel `smoke`" in " ".join(refused.err.split())
