@@ -16,7 +16,7 @@ def main() -> int:
     """Play it, print the books."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--messages", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=None, help="the same faults again")
+    parser.add_argument("--seed", type=int, default=None, help="draw the same faults again")
     parser.add_argument("--quiet", action="store_true", help="the books alone")
     given = parser.parse_args()
     seed = secrets.randbelow(1 << 31) if given.seed is None else given.seed
