@@ -260,21 +260,28 @@ def _situation(
     facts: _Facts, plan: Plan, as_of: datetime, zones: Sequence[str], earliest: Sequence[datetime]
 ) -> Situation:
     program, rows, n = facts.program, facts.rows, len(facts.rows)
+    points = {
+        name: [facts.addresses.get((row["person_id"], name)) for row in rows]
+        for name in program.channels
+    }
 
-    def flags(channel: str, column: str | None) -> Flags:
-        found = (facts.addresses.get((row["person_id"], channel)) for row in rows)
-        return np.fromiter(
-            (bool(point and (column is None or point[column])) for point in found), bool, n
-        )
+    def flags(column: str, missing: bool = False) -> dict[str, Flags]:
+        return {
+            name: np.array([missing if one is None else one[column] for one in held], dtype=bool)
+            for name, held in points.items()
+        }
 
     prices: dict[str, int] = {arm.channel: arm.cost_minor for arm in program.arms}
     return Situation(
         switched_off={name: facts.off.stops(program.program, name) for name in program.channels},
-        reachable={name: flags(name, None) for name in program.channels},
-        consented={name: flags(name, "is_granted") for name in program.channels},
-        written={name: ~flags(name, None) | flags(name, "is_written") for name in program.channels},
-        refused={name: flags(name, "is_refused") for name in program.channels},
-        suppressed={name: flags(name, "is_suppressed") for name in program.channels},
+        reachable={
+            name: np.array([one is not None for one in held], dtype=bool)
+            for name, held in points.items()
+        },
+        consented=flags("is_granted"),
+        written=flags("is_written", missing=True),
+        refused=flags("is_refused"),
+        suppressed=flags("is_suppressed"),
         affordable={
             name: guardrails.affordable(facts.spendable_minor, prices[name], n)
             for name in program.channels

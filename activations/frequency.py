@@ -6,9 +6,9 @@ Keep out: reading messages (`candidates.py`, `recheck.py`), the limits themselve
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from activations import quiet_hours
 from activations.programs import Guardrails
@@ -27,8 +27,7 @@ OF_PROGRAM = tuple(f"{OWN}{name}" for name in EVERYWHERE)
 CAPS = {"frequency_cap": EVERYWHERE, "program_cap": OF_PROGRAM}
 
 
-@dataclass(frozen=True)
-class Touch:
+class Touch(NamedTuple):
     """One marketing message of a program: heard `at` a moment, or on its way if `is_planned`."""
 
     program: str
@@ -59,18 +58,31 @@ def counts(
     Rolling windows end at `now`; calendar windows are those that `said_at` (default `now`) falls
     into in `zone`. What is on its way counts in every window, since nobody knows yet when it lands.
     """
+    in_force = limits(rules)
+    if not touches:
+        return dict.fromkeys(in_force, 0)
+    days = _local_days(in_force, touches, zone)
+    said_on = quiet_hours.local_date(said_at or now, zone) if days else None
     out = {}
-    day = quiet_hours.local_date(said_at or now, zone)
-    for name in limits(rules):
-        own = name.startswith(OWN)
-        mine = [touch for touch in touches if not own or touch.program == program]
+    for name in in_force:
+        window = _bare(name)
+        is_own = name.startswith(OWN)
+        since = now - timedelta(days=ROLLING_DAYS.get(window, 0))
         out[name] = sum(
-            touch.is_planned or _is_within(_bare(name), touch.at, zone, now, day) for touch in mine
+            touch.is_planned
+            or (
+                touch.at > since
+                if said_on is None or window in ROLLING_DAYS
+                else _is_same(window, days[row], said_on)
+            )
+            for row, touch in enumerate(touches)
+            if not is_own or touch.program == program
         )
     return out
 
 
-def limits(rules: Guardrails) -> dict[str, int]:
+@lru_cache(maxsize=256)
+def limits(rules: Guardrails) -> Mapping[str, int]:
     """The limits in force, by name; a limit that is null does not exist."""
     held = {name: getattr(rules, name) for name in (*EVERYWHERE, *OF_PROGRAM)}
     return {name: limit for name, limit in held.items() if limit is not None}
@@ -112,15 +124,19 @@ def rested_at(rules: Guardrails, touches: Iterable[Touch]) -> datetime | None:
     return None if last is None else last + timedelta(hours=rules.minimum_gap_hours)
 
 
-def _is_within(window: str, at: datetime, zone: str, now: datetime, day: date) -> bool:
-    if window in ROLLING_DAYS:
-        return at > now - timedelta(days=ROLLING_DAYS[window])
-    heard = quiet_hours.local_date(at, zone)
+def _local_days(in_force: Mapping[str, int], touches: Sequence[Touch], zone: str) -> list[date]:
+    """The local day of each touch, where a calendar window asks for it."""
+    if all(_bare(name) in ROLLING_DAYS for name in in_force):
+        return []
+    return [quiet_hours.local_date(touch.at, zone) for touch in touches]
+
+
+def _is_same(window: str, one: date, other: date) -> bool:
     if window == "messages_per_local_day":
-        return heard == day
+        return one == other
     if window == "messages_per_local_week":
-        return heard.isocalendar()[:2] == day.isocalendar()[:2]
-    return (heard.year, heard.month) == (day.year, day.month)
+        return one.isocalendar()[:2] == other.isocalendar()[:2]
+    return (one.year, one.month) == (other.year, other.month)
 
 
 def _limited(rules: Guardrails, windows: Iterable[str]) -> list[str]:
