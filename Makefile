@@ -31,7 +31,7 @@ check: $(INSTALLED)  ## Style, types, SQL, dbt project and Dagster definitions
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models dbt_project/tests
 	$(BIN)/dbt --quiet parse --project-dir dbt_project --profiles-dir dbt_project
-	@$(BIN)/dagster --version >/dev/null && env -i PATH="$$PATH" HOME="$$HOME" $(BIN)/dagster definitions validate -w workspace.yaml --log-level warning
+	@$(BIN)/dagster --version >/dev/null && env -i PATH="$$PATH" HOME="$$HOME" PYTHONWARNINGS=ignore::FutureWarning $(BIN)/dagster definitions validate -w workspace.yaml --log-level warning
 
 bench: $(INSTALLED)  ## Ratios against bare baselines; writes docs/benchmarks.md
 	@$(BIN)/python -m bench
