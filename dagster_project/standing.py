@@ -58,11 +58,16 @@ def candidates(manifest: Mapping[str, Any]) -> set[str]:
         for parent in node["depends_on"]["nodes"]
     }
     return {
-        f"{node['schema']}.{node['name']}"
+        relation_name(node)
         for unique_id, node in nodes.items()
         if unique_id not in tested
         and (_kind(node) == "seed" or (_kind(node) == "view" and _may_stay(nodes, node)))
     }
+
+
+def relation_name(node: Mapping[str, Any]) -> str:
+    """schema.name of a node of the manifest."""
+    return f"{node['schema']}.{node['name']}"
 
 
 def _kind(node: Mapping[str, Any]) -> str:

@@ -157,16 +157,12 @@ def build(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[A
         if unique_id in by_node:
             message = DbtCoreCliEventMessage(by_node[unique_id], event_history_metadata={})
             yield from message.to_default_asset_events(manifest, TRANSLATOR, context)
-        elif (name := _relation_name(manifest["nodes"][unique_id])) in stands:
+        elif (name := standing.relation_name(manifest["nodes"][unique_id])) in stands:
             key = dg.AssetKey(name.split("."))
             yield dg.MaterializeResult(asset_key=key, metadata={"stands": "as the project has it"})
     if not result.success:
         raise dg.Failure(_failure_text(result))
     standing.mark(warehouse, project, may_stand - stands)
-
-
-def _relation_name(node: Mapping[str, Any]) -> str:
-    return f"{node['schema']}.{node['name']}"
 
 
 def _in_order(manifest: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ Keep out: any vendor's field name, any I/O. Providers are pure; the sender calls
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from activations.http import Answer, Request, Response, TransportError
 from activations.versions import ApiVersion
 
 Channel = Literal["email", "sms", "push", "whatsapp"]
+E164 = re.compile(r"\+[1-9]\d{6,14}")
 # A number of seconds beyond any sense would leave the calendar.
 LONGEST_WAIT_SECONDS = 10 * 365 * 86_400
 Partial = Literal["none", "rows", "all_or_nothing"]

@@ -12,7 +12,6 @@ import base64
 import hashlib
 import hmac
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -21,6 +20,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from activations.http import Answer, Request, Response, TransportError
 from activations.providers.seam import (
+    E164,
     Batch,
     Channel,
     EventType,
@@ -43,7 +43,6 @@ from activations.versions import ApiVersion
 HOSTS = frozenset({"api.twilio.com"})
 BASE_URL = "https://api.twilio.com"
 VERSION = ApiVersion("Twilio API", "2010-04-01", None, date(2026, 11, 20))
-E164 = re.compile(r"\+[1-9]\d{6,14}")
 MAX_BODY_LENGTH = 1600
 
 LIMITS = Limits(

@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, urlencode
 
 from activations.http import Answer, Request, Response, TransportError
 from activations.providers.seam import (
+    E164,
     Batch,
     Channel,
     EventType,
@@ -44,7 +45,6 @@ from activations.versions import ApiVersion
 HOSTS = frozenset({"graph.facebook.com"})
 BASE_URL = "https://graph.facebook.com"
 VERSION = ApiVersion("WhatsApp Cloud API", "v26.0", None, date(2026, 11, 20))
-E164 = re.compile(r"\+[1-9]\d{6,14}")
 MAX_TEXT_LENGTH = 1024
 LANGUAGE = "en"
 
